@@ -1,0 +1,170 @@
+"""What attention kinds share: projections into heads and back, and the biases they add to the logits."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ..grid import Grid
+from .attend import Attend, SoftmaxAttend, add_bias
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """``(..., n, heads * d) -> (..., heads, n, d)``."""
+    return x.unflatten(-1, (heads, -1)).transpose(-3, -2)
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """``(..., heads, n, d) -> (..., n, heads * d)``, head-major."""
+    return x.transpose(-3, -2).flatten(-2)
+
+
+def check_heads(dim: int, heads: int, head_dim: int | None) -> int:
+    """The channels per head: ``head_dim``, or ``dim / heads``.
+
+    Raises:
+        ValueError: ``heads`` is not positive, or does not divide ``dim`` while ``head_dim`` is None.
+    """
+    if heads < 1:
+        raise ValueError(f"heads must be at least 1, got {heads}")
+    if head_dim is None:
+        if dim % heads:
+            raise ValueError(f"dim {dim} does not divide into {heads} heads; give heads that divide it, or head_dim")
+        return dim // heads
+    if head_dim < 1:
+        raise ValueError(f"head_dim must be at least 1, got {head_dim}")
+    return head_dim
+
+
+class Attention(nn.Module):
+    """The frame of every attention kind: an :class:`Attend`, an output projection, and optional position parts.
+
+    Args:
+        dim: channels in and out.
+        heads: attention heads.
+        head_dim: channels of a query or key; ``dim / heads`` if None.
+        value_dim: channels of a value; ``head_dim`` if None.
+        proj: output projection, a finished module ``heads * value_dim -> dim``; a Linear with bias if None.
+        attend: how queries, keys and values become an output; :class:`SoftmaxAttend` if None.
+        position_bias: a part called as ``position_bias(grid, prefix) -> (heads, n, m)``, with the grid that is attended over.
+        dropout: after the output projection.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int = 8,
+        *,
+        head_dim: int | None = None,
+        value_dim: int | None = None,
+        proj: nn.Module | None = None,
+        attend: Attend | None = None,
+        position_bias: nn.Module | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.dim = dim
+        self.heads = heads
+        self.head_dim = check_heads(dim, heads, head_dim)
+        self.value_dim = self.head_dim if value_dim is None else value_dim
+        self.attend = SoftmaxAttend() if attend is None else attend
+        self.position_bias = position_bias
+        self.proj = nn.Linear(heads * self.value_dim, dim) if proj is None else proj
+        self.dropout = nn.Dropout(dropout)
+
+    def bias(self, grid: Grid, prefix: int, mask: Tensor | None = None) -> Tensor | None:
+        """The bias of the logits over ``prefix`` tokens and ``grid``, and a mask added to it."""
+        position_bias = None if self.position_bias is None else self.position_bias(grid, prefix)
+        return add_bias(position_bias, mask)
+
+    def output(self, values: Tensor) -> Tensor:
+        """Values ``(..., heads, n, value_dim)`` through the output projection: ``(..., n, dim)``."""
+        return self.dropout(self.proj(merge_heads(values)))
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}, heads={self.heads}"
+
+
+class FusedAttention(Attention):
+    """Queries, keys and values of the same tokens, from one projection stored as [all q heads | all k heads | all v heads].
+
+    Args:
+        qkv: a finished module ``dim -> heads * (2 * head_dim + value_dim)``; a Linear if None.
+        qkv_bias: whether that Linear has a bias.
+        rotary: a part called as ``rotary(q, k, grid) -> (q, k)`` before the products.
+        others: see :class:`Attention`.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int = 8,
+        *,
+        head_dim: int | None = None,
+        value_dim: int | None = None,
+        qkv: nn.Module | None = None,
+        qkv_bias: bool = True,
+        rotary: nn.Module | None = None,
+        proj: nn.Module | None = None,
+        attend: Attend | None = None,
+        position_bias: nn.Module | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(
+            dim,
+            heads,
+            head_dim=head_dim,
+            value_dim=value_dim,
+            proj=proj,
+            attend=attend,
+            position_bias=position_bias,
+            dropout=dropout,
+        )
+        width = heads * (2 * self.head_dim + self.value_dim)
+        self.qkv = nn.Linear(dim, width, bias=qkv_bias) if qkv is None else qkv
+        self.rotary = rotary
+
+    def project(self, tokens: Tensor, grid: Grid) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens ``(..., n, dim)`` as q, k, v ``(..., heads, n, d)``; ``grid`` is where the last of them lie, for rotary."""
+        widths = [self.heads * self.head_dim, self.heads * self.head_dim, self.heads * self.value_dim]
+        q, k, v = (split_heads(part, self.heads) for part in self.qkv(tokens).split(widths, dim=-1))
+        if self.rotary is not None:
+            q, k = self.rotary(q, k, grid)
+        return q, k, v
+
+    def mix(self, tokens: Tensor, grid: Grid, prefix: int = 0, mask: Tensor | None = None) -> Tensor:
+        """Tokens ``(..., prefix + prod(grid), dim)`` attending to one another within each group.
+
+        ``mask`` is a bias that broadcasts to the logits ``(..., heads, n, n)``.
+        """
+        q, k, v = self.project(tokens, grid)
+        return self.output(self.attend(q, k, v, self.bias(grid, prefix, mask)))
+
+
+class CrossAttention(Attention):
+    """Queries of some tokens, keys and values of others: two projections, ``q`` and ``kv`` stored as [all k heads | all v heads].
+
+    Args:
+        qkv_bias: whether the projections have a bias.
+        others: see :class:`Attention`.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int = 8,
+        *,
+        head_dim: int | None = None,
+        qkv_bias: bool = True,
+        attend: Attend | None = None,
+        position_bias: nn.Module | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(dim, heads, head_dim=head_dim, attend=attend, position_bias=position_bias, dropout=dropout)
+        self.q = nn.Linear(dim, heads * self.head_dim, bias=qkv_bias)
+        self.kv = nn.Linear(dim, 2 * heads * self.head_dim, bias=qkv_bias)
+
+    def cross(self, queries: Tensor, tokens: Tensor, bias: Tensor | None = None) -> Tensor:
+        """``queries (B, n, dim)`` attending to ``tokens (B, m, dim)``: ``(B, n, dim)``."""
+        q = split_heads(self.q(queries), self.heads)
+        k, v = (split_heads(part, self.heads) for part in self.kv(tokens).chunk(2, dim=-1))
+        return self.output(self.attend(q, k, v, bias))

@@ -1,0 +1,67 @@
+"""Convolutional projection: queries, keys and values see their neighbours before they are projected."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..grid import Grid, num_prefix, split_prefix, to_map, to_tokens
+from ..prefix import join_prefix
+from .attend import SoftmaxAttend
+from .base import Attention, split_heads
+
+
+class ConvProjection(nn.Module):
+    """Depthwise convolution, BatchNorm, Linear (CvT, arXiv:2103.15808, Section 3.2, eq. 2): tokens to tokens on a strided grid.
+
+    Prefix tokens pass the convolution by and are projected alone.
+    """
+
+    def __init__(self, dim: int, out_dim: int, *, kernel_size: int = 3, stride: int = 1, bias: bool = True) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(dim, dim, kernel_size, stride, kernel_size // 2, groups=dim, bias=False)
+        self.norm = nn.BatchNorm2d(dim)
+        self.linear = nn.Linear(dim, out_dim, bias=bias)
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        prefix, patches = split_prefix(x, grid)
+        if patches.shape[1]:
+            patches, _ = to_tokens(self.norm(self.conv(to_map(patches, grid))))
+        return self.linear(join_prefix(prefix, patches))
+
+
+class ConvProjectionAttention(Attention):
+    """Attention with convolutional projections (CvT, arXiv:2103.15808, Section 3.2): ``(B, N, dim) -> (B, N, dim)``, any ``(H, W)``.
+
+    Keys and values may come from a coarser grid. Prefix tokens pass the convolutions by.
+
+    Args:
+        kernel_size: of the depthwise convolutions.
+        kv_stride: stride of the keys' and values' convolutions.
+        qkv_bias: whether the Linears after them have a bias.
+        others: see :class:`~vitblocks.attention.base.Attention`. The logits are scaled by ``dim ** -0.5`` with the *whole* embedding's
+            dim unless ``attend`` says otherwise, as the authors' code does.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int = 8,
+        *,
+        kernel_size: int = 3,
+        kv_stride: int = 2,
+        qkv_bias: bool = True,
+        **options: Any,
+    ) -> None:
+        if options.get("attend") is None:
+            options["attend"] = SoftmaxAttend(scale=dim**-0.5)
+        super().__init__(dim, heads, **options)
+        width, values = heads * self.head_dim, heads * self.value_dim
+        self.q = ConvProjection(dim, width, kernel_size=kernel_size, bias=qkv_bias)
+        self.k = ConvProjection(dim, width, kernel_size=kernel_size, stride=kv_stride, bias=qkv_bias)
+        self.v = ConvProjection(dim, values, kernel_size=kernel_size, stride=kv_stride, bias=qkv_bias)
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        q, k, v = (split_heads(projection(x, grid), self.heads) for projection in (self.q, self.k, self.v))
+        return self.output(self.attend(q, k, v, self.bias(grid, num_prefix(x, grid))))

@@ -1,0 +1,55 @@
+"""Attention that downsamples: queries from every other token, keys and values from all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..grid import Grid, Size, image_grid, require_no_prefix, to_pair
+from .base import Attention, split_heads
+
+
+class DownsamplingAttention(Attention):
+    """A transition ``(B, H*W, dim) -> (B, ceil(H/s) * ceil(W/s), out_dim)`` by attention (LeViT, arXiv:2104.01136, Section 4.4).
+
+    There is no residual around it: the tokens it returns are new.
+
+    Args:
+        dim, out_dim: channels in and out.
+        stride: every how many rows and columns a query is taken.
+        q, kv: finished modules ``dim -> heads * head_dim`` and ``dim -> heads * (head_dim + value_dim)``; Linears if None.
+        proj: output projection ``heads * value_dim -> out_dim``; a Linear if None.
+        others: see :class:`~vitblocks.attention.base.Attention`; a position bias gives ``(heads, queries, H*W)``.
+
+    Raises:
+        ValueError: in ``forward``, where there are prefix tokens.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        out_dim: int,
+        heads: int = 8,
+        *,
+        stride: Size = 2,
+        q: nn.Module | None = None,
+        kv: nn.Module | None = None,
+        proj: nn.Module | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(dim, heads, proj=nn.Identity(), **options)
+        self.stride = to_pair(stride, "stride")
+        self.q = nn.Linear(dim, heads * self.head_dim) if q is None else q
+        self.kv = nn.Linear(dim, heads * (self.head_dim + self.value_dim)) if kv is None else kv
+        self.proj = nn.Linear(heads * self.value_dim, out_dim) if proj is None else proj
+
+    def forward(self, x: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
+        require_no_prefix(x, grid, "DownsamplingAttention")
+        down, right = self.stride
+        picked = x.unflatten(1, image_grid(grid, "DownsamplingAttention"))[:, ::down, ::right]
+        coarse = (picked.shape[1], picked.shape[2])
+        q = split_heads(self.q(picked.flatten(1, 2)), self.heads)
+        widths = [self.heads * self.head_dim, self.heads * self.value_dim]
+        k, v = (split_heads(part, self.heads) for part in self.kv(x).split(widths, dim=-1))
+        return self.output(self.attend(q, k, v, self.bias(grid, 0))), coarse

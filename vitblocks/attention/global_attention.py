@@ -1,0 +1,18 @@
+"""Global self-attention: every token attends to every token."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..grid import Grid, num_prefix
+from .base import FusedAttention
+
+
+class GlobalAttention(FusedAttention):
+    """Multi-head self-attention over all tokens (ViT, arXiv:2010.11929, Appendix A): ``(B, N, dim) -> (B, N, dim)``, any grid.
+
+    Prefix tokens are ordinary tokens. Arguments: see :class:`~vitblocks.attention.base.FusedAttention`.
+    """
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        return self.mix(x, grid, num_prefix(x, grid))

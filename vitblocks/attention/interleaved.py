@@ -1,0 +1,47 @@
+"""Interleaved sub-grids: layers that run on every ``dilation``-th token, each sub-grid on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from ..grid import Grid, Size, image_grid, require_no_prefix, to_pair
+
+
+class Interleaved(nn.Module):
+    """Run layers on each of the ``dilation ** 2`` sub-grids, folded into the batch (MobileViT, arXiv:2110.02178, Section 3.1, eq. 1).
+
+    ``(B, H*W, C) -> (B, H*W, C)``; the layers are called with the sub-grid as their grid.
+
+    Args:
+        layers: any layers ``(x, grid) -> x``.
+        dilation: rows and columns between two tokens of a sub-grid.
+
+    Raises:
+        ValueError: in ``forward``, with prefix tokens, or where ``dilation`` does not divide the grid.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module], dilation: Size = 2) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.dilation = to_pair(dilation, "dilation")
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        require_no_prefix(x, grid, "Interleaved")
+        height, width = image_grid(grid, "Interleaved")
+        down, right = self.dilation
+        if height % down or width % right:
+            raise ValueError(
+                f"grid {grid} does not divide into sub-grids {self.dilation} apart; resize the map to a multiple"
+            )
+        subgrid = (height // down, width // right)
+        image = x.unflatten(1, (subgrid[0], down, subgrid[1], right))
+        x = image.permute(0, 2, 4, 1, 3, 5).flatten(3, 4).flatten(0, 2)
+        for layer in self.layers:
+            x = layer(x, subgrid)
+        image = x.unflatten(1, subgrid).unflatten(0, (-1, down, right))
+        return image.permute(0, 3, 1, 4, 2, 5).flatten(1, 4)
+
+    def extra_repr(self) -> str:
+        return f"dilation={self.dilation}"

@@ -1,0 +1,82 @@
+"""Kernel features: attention as a product of positive features, linear in the number of tokens."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..contract import contract
+from .attend import Attend, fold_groups
+
+
+def orthogonal_features(count: int, dim: int) -> Tensor:
+    """Random features ``(count, dim)``: orthogonal in blocks of ``dim``, each as long as ``sqrt(dim)`` (arXiv:2009.14794, Section 2.4)."""
+    blocks = [torch.linalg.qr(torch.randn(dim, dim)).Q for _ in range(-(-count // dim))]
+    return torch.cat(blocks)[:count] * dim**0.5
+
+
+class KernelAttend(Attend):
+    """Performer attention by positive random features (FAVOR+, arXiv:2009.14794, Lemma 1), shared by all heads.
+
+    The order of the three products is planned from the sizes: with more tokens than features it is linear in the tokens, with fewer
+    the small attention matrix is cheaper. Features of half-precision inputs are computed in float32, where ``eps`` does not vanish.
+
+    Args:
+        head_dim: channels of a query or key.
+        features: number of random features; ``head_dim`` if None.
+        eps: added to the normaliser.
+        scale: of the logits; ``head_dim ** -0.5`` if None, half of it on each side.
+    """
+
+    features: Tensor
+
+    def __init__(
+        self,
+        head_dim: int,
+        *,
+        features: int | None = None,
+        scale: float | None = None,
+        dropout: float = 0.0,
+        eps: float = 1e-8,
+    ) -> None:
+        """Raises ValueError if ``features`` is not positive, or if dropout is asked for: there are no weights to drop."""
+        super().__init__(scale=scale, dropout=dropout)
+        features = head_dim if features is None else features
+        if features < 1:
+            raise ValueError(f"features must be at least 1, got {features}")
+        if dropout:
+            raise ValueError(
+                f"dropout must be 0, got {dropout}: kernel attention never forms the weights it would drop"
+            )
+        self.eps = eps
+        self.register_buffer("features", orthogonal_features(features, head_dim))
+
+    def feature_map(self, x: Tensor) -> Tensor:
+        """Positive features ``(..., n, features)`` of queries or keys ``(..., n, d)``."""
+        x = (x if x.dtype == torch.float64 else x.float()) * self.logit_scale(x) ** 0.5
+        projected = x @ self.features.to(x.dtype).T
+        return torch.exp(projected - x.square().sum(dim=-1, keepdim=True) / 2) * self.features.shape[0] ** -0.5
+
+    def normalizer(self, q: Tensor, k: Tensor) -> Tensor:
+        """The sum over keys of each query's kernel values: ``(..., n, 1)``."""
+        return q @ k.sum(dim=-2, keepdim=True).transpose(-1, -2) + self.eps
+
+    def weights(self, q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
+        _refuse_bias(bias)
+        queries, keys = self.feature_map(q), self.feature_map(k)
+        return (queries @ keys.transpose(-1, -2) / self.normalizer(queries, keys)).to(q.dtype)
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+        _refuse_bias(bias)
+        queries, keys = fold_groups(self.feature_map(q)), fold_groups(self.feature_map(k))
+        values = contract("bhnf,bhmf,bhme->bhne", queries, keys, fold_groups(v).to(queries.dtype))
+        values = values / self.normalizer(queries, keys)
+        return values.to(v.dtype).reshape(*q.shape[:-1], v.shape[-1])
+
+
+def _refuse_bias(bias: Tensor | None) -> None:
+    if bias is not None:
+        raise ValueError(
+            f"KernelAttend forms no logits to add a bias of shape {tuple(bias.shape)} to: "
+            "use SoftmaxAttend, or a geometry without position bias or mask"
+        )

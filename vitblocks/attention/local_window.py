@@ -1,0 +1,91 @@
+"""Attention within windows, for any partition of the grid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..grid import Grid, Size, split_prefix
+from .base import FusedAttention, merge_heads, split_heads
+from .windows import DilatedWindows, Partition, ShiftedWindows, Windows, partition_mask
+
+
+class WindowAttention(FusedAttention):
+    """Self-attention within the windows of a partition: ``(B, N, dim) -> (B, N, dim)``, any ``(H, W)``, padded to whole windows.
+
+    Every window sees the prefix tokens as well, and they see everything. A position bias is asked for the window's grid.
+
+    Args:
+        windows: a :class:`~vitblocks.attention.windows.Partition`, such as ``Windows(7)``.
+        others: see :class:`~vitblocks.attention.base.FusedAttention`.
+    """
+
+    def __init__(self, dim: int, heads: int = 8, *, windows: Partition, **options: Any) -> None:
+        super().__init__(dim, heads, **options)
+        self.windows = windows
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        prefix, patches = split_prefix(x, grid)
+        window = self.windows.window(grid)
+        mask = partition_mask(self.windows, grid, x)
+        if prefix.shape[1]:
+            return self._with_prefix(x, grid, prefix.shape[1], mask)
+        return self.windows.join(self.mix(self.windows.split(patches, grid), window, mask=mask), grid)
+
+    def _with_prefix(self, x: Tensor, grid: Grid, prefix: int, mask: Tensor | None) -> Tensor:
+        """Windows attend to the prefix and themselves; the prefix attends to all tokens, without position bias."""
+        q, k, v = self.project(x, grid)
+        to_all = self.attend(q[:, :, :prefix], k, v)
+        window = self.windows.window(grid)
+        queries, keys, values = (self._in_windows(part[:, :, prefix:], grid) for part in (q, k, v))
+        groups = queries.shape[1]
+        keys = torch.cat([_repeat(k[:, :, :prefix], groups), keys], dim=-2)
+        values = torch.cat([_repeat(v[:, :, :prefix], groups), values], dim=-2)
+        if mask is not None:
+            mask = torch.cat([mask.new_zeros(*mask.shape[:-1], prefix), mask], dim=-1)
+        bias = self.bias(window, prefix)
+        bias = mask if bias is None else bias[:, prefix:] if mask is None else bias[:, prefix:] + mask
+        local = merge_heads(self.attend(queries, keys, values, bias))
+        mixed = torch.cat([merge_heads(to_all), self.windows.join(local, grid)], dim=1)
+        return self.dropout(self.proj(mixed))
+
+    def _in_windows(self, part: Tensor, grid: Grid) -> Tensor:
+        """``(B, heads, H*W, d) -> (B, G, heads, n, d)``."""
+        return split_heads(self.windows.split(merge_heads(part), grid), self.heads)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, windows={self.windows}"
+
+
+def _repeat(part: Tensor, groups: int) -> Tensor:
+    """``(B, heads, P, d) -> (B, groups, heads, P, d)``, without a copy."""
+    return part[:, None].expand(-1, groups, -1, -1, -1)
+
+
+class LocalWindowAttention(WindowAttention):
+    """Attention in windows side by side (Twins, arXiv:2104.13840, Section 3.2), or shifted by half (Swin, arXiv:2103.14030).
+
+    Args:
+        window: size of a window, an int or a (height, width).
+        shift: how far the windows are shifted; 0 for not at all.
+        others: see :class:`~vitblocks.attention.base.FusedAttention`.
+    """
+
+    def __init__(self, dim: int, heads: int = 8, *, window: Size = 7, shift: Size = 0, **options: Any) -> None:
+        plain = shift in (0, (0, 0))
+        super().__init__(dim, heads, windows=Windows(window) if plain else ShiftedWindows(window, shift), **options)
+
+
+class DilatedWindowAttention(WindowAttention):
+    """Attention among tokens that lie ``dilation`` apart (CrossFormer's long distance, arXiv:2108.00154, Section 3.2).
+
+    ``window`` and ``dilation`` as in :class:`~vitblocks.attention.windows.DilatedWindows`; others as in
+    :class:`~vitblocks.attention.base.FusedAttention`.
+    """
+
+    def __init__(
+        self, dim: int, heads: int = 8, *, window: Size | None = 7, dilation: Size = 8, **options: Any
+    ) -> None:
+        super().__init__(dim, heads, windows=DilatedWindows(window, dilation), **options)

@@ -1,0 +1,65 @@
+"""Re-attention: the heads' weights are mixed and normalised after the softmax, so that deep layers keep attending differently."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from .attend import Attend, fold_groups
+from .global_attention import GlobalAttention
+from .talking_heads import HeadMix
+
+
+class ReAttend(Attend):
+    """Softmax, a learned mix of the heads, BatchNorm over heads (DeepViT, arXiv:2103.11886, Section 4.1, eq. 4).
+
+    As published: the mix has a bias and a convolution's initialisation, the norm's statistics are per head over all images, queries
+    and keys, and rows are not renormalised.
+
+    Args:
+        heads: attention heads.
+        weight_scale: factor of the normalised weights (the authors' ``reatten_scale``).
+        init_std: of noise on an identity start of the mix; None for a convolution's own start, as published.
+    """
+
+    def __init__(
+        self,
+        heads: int,
+        *,
+        scale: float | None = None,
+        dropout: float = 0.0,
+        weight_scale: float = 1.0,
+        init_std: float | None = None,
+    ) -> None:
+        super().__init__(scale=scale, dropout=dropout)
+        self.heads = heads
+        self.weight_scale = weight_scale
+        self.mix = HeadMix(heads, init_std=init_std)
+        self.norm = nn.BatchNorm2d(heads)
+
+    def weights(self, q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
+        softmax = self.logits(q, k, bias).softmax(dim=-1)
+        weights = self.norm(self.mix(fold_groups(softmax))) * self.weight_scale
+        return weights.reshape(softmax.shape)
+
+
+class ReAttention(GlobalAttention):
+    """Global attention with re-attention (DeepViT, arXiv:2103.11886): ``(B, N, dim)`` kept, any grid.
+
+    Prefix tokens are ordinary tokens. ``attn_dropout`` is the rate on the attention weights, ``weight_scale`` and ``init_std`` as in
+    :class:`ReAttend`; other arguments as :class:`GlobalAttention`.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int = 8,
+        *,
+        attn_dropout: float = 0.0,
+        weight_scale: float = 1.0,
+        init_std: float | None = None,
+        **options: Any,
+    ) -> None:
+        attend = ReAttend(heads, dropout=attn_dropout, weight_scale=weight_scale, init_std=init_std)
+        super().__init__(dim, heads, attend=attend, **options)

@@ -1,0 +1,60 @@
+"""Attention to a reduced map: keys and values from fewer tokens than the queries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..grid import Grid, Size, image_grid, num_prefix, split_prefix, to_map, to_pair, to_tokens
+from ..norm import NormFactory, layer_norm
+from ..prefix import join_prefix
+from .base import CrossAttention
+
+
+class ReducedAttention(CrossAttention):
+    """Global attention whose keys and values come from a strided convolution of the map: ``(B, N, dim) -> (B, N, dim)``.
+
+    Spatial-reduction attention (PVT, arXiv:2102.12122, Section 3.3; Twins' global sub-sampled attention, arXiv:2104.13840,
+    Section 3.2). Prefix tokens join the keys and values unreduced. Rows and columns beyond the last whole reduction are queries only,
+    as in the published code.
+
+    Args:
+        reduction: kernel and stride of the reducing convolution, an int or a (height, width); 1 leaves it out.
+        norm: factory of the norm on the reduced tokens; an epsilon of 1e-5 as published.
+        others: see :class:`~vitblocks.attention.base.CrossAttention`; a position bias must give (heads, queries, reduced keys).
+
+    Raises:
+        ValueError: in ``forward``, for a grid smaller than ``reduction``.
+    """
+
+    def __init__(
+        self, dim: int, heads: int = 8, *, reduction: Size = 8, norm: NormFactory = layer_norm(1e-5), **options: Any
+    ) -> None:
+        super().__init__(dim, heads, **options)
+        self.reduction = to_pair(reduction, "reduction")
+        plain = self.reduction == (1, 1)
+        self.reduce = None if plain else nn.Conv2d(dim, dim, self.reduction, stride=self.reduction)
+        self.norm = None if plain else norm(dim)
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        tokens = x if self.reduce is None else self.reduced(x, grid)
+        return self.cross(x, tokens, self.bias(grid, num_prefix(x, grid)))
+
+    def reduced(self, x: Tensor, grid: Grid) -> Tensor:
+        """The tokens that keys and values are made of: the prefix, then the reduced map."""
+        assert self.reduce is not None
+        assert self.norm is not None
+        height, width = image_grid(grid, "ReducedAttention")
+        prefix, patches = split_prefix(x, grid)
+        if (height, width) == (0, 0):
+            return prefix
+        if height < self.reduction[0] or width < self.reduction[1]:
+            raise ValueError(
+                f"grid {grid} is smaller than the reduction {self.reduction}: nothing is left to attend to"
+            )
+        reduced, _ = to_tokens(self.reduce(to_map(patches, grid)))
+        return join_prefix(prefix, self.norm(reduced))
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, reduction={self.reduction}"

@@ -1,0 +1,57 @@
+"""Regional attention: each window attends together with the one regional token that stands for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..grid import Grid, Size, split_prefix
+from ..prefix import join_prefix
+from .base import FusedAttention
+from .windows import Windows, labels_mask
+
+
+class RegionalAttention(FusedAttention):
+    """Attention of a window's tokens and its regional token (RegionViT, arXiv:2106.02689, Section 3.2, eq. 2).
+
+    ``(B, R + H*W, dim) -> (B, R + H*W, dim)``: the R prefix tokens are the regional ones, row-major, exactly one per window. On the
+    grid ``(0, 0)`` the regional tokens attend to one another, which is the paper's regional self-attention; the same weights serve both.
+    A position bias applies among the window's own tokens alone.
+
+    Args:
+        window: size of a region, an int or a (height, width).
+        others: see :class:`~vitblocks.attention.base.FusedAttention`.
+
+    Raises:
+        ValueError: in ``forward``, where the prefix tokens are not as many as the windows.
+    """
+
+    def __init__(self, dim: int, heads: int = 8, *, window: Size = 7, **options: Any) -> None:
+        super().__init__(dim, heads, **options)
+        self.windows = Windows(window)
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        if grid == (0, 0):
+            return self.mix(x, grid, x.shape[1])
+        regional, patches = split_prefix(x, grid)
+        windows = self.windows.split(patches, grid)
+        count = windows.shape[1]
+        if regional.shape[1] != count:
+            raise ValueError(
+                f"RegionalAttention needs one prefix token per window: grid {grid} has {count} windows of "
+                f"{self.windows.window(grid)}, x carries {regional.shape[1]} prefix token(s)"
+            )
+        together = torch.cat([regional[:, :, None], windows], dim=2)
+        mixed = self.mix(together, self.windows.window(grid), 1, self._mask(grid, x))
+        return join_prefix(mixed[:, :, 0], self.windows.join(mixed[:, :, 1:], grid))
+
+    def _mask(self, grid: Grid, like: Tensor) -> Tensor | None:
+        labels = self.windows.labels(grid, like.device)
+        # The regional token bears the label of the grid's own tokens, so it meets them and not the padding.
+        return None if labels is None else labels_mask(F.pad(labels, (1, 0), value=0), like.dtype)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, windows={self.windows}"

@@ -1,0 +1,134 @@
+"""Adaptors that put a map -> map module to use: as the embedder of an image, as a layer, as a downsampler."""
+
+from __future__ import annotations
+
+from math import prod
+
+import torch
+from torch import Tensor, nn
+
+from ..grid import Grid, Size, image_grid, num_prefix, split_prefix, to_map, to_pair, to_tokens
+from ..prefix import join_prefix
+
+
+def map_stride(module: nn.Module) -> tuple[int, int]:
+    """The stride of a map -> map module: its own ``stride``, or the product along a chain of modules."""
+    own = getattr(module, "stride", None)
+    if own is not None:
+        return to_pair(own, "stride")
+    if isinstance(module, nn.Sequential):
+        strides = [map_stride(child) for child in module]
+        return prod(rows for rows, _ in strides), prod(columns for _, columns in strides)
+    return 1, 1
+
+
+def check_image(image: Tensor) -> None:
+    """Raise ValueError unless ``image`` is a batch of images ``(B, C, H, W)``."""
+    if image.dim() != 4:
+        raise ValueError(f"image must be (batch, channels, height, width), got shape {tuple(image.shape)}")
+
+
+class MapEmbed(nn.Module):
+    """A map -> map module as an embedder: ``image (B, C, H, W) -> (x (B, H'*W', dim), grid)``.
+
+    The image is put in channels-last here, once: then every later change between tokens and maps is a view.
+
+    Args:
+        conv: a finished map -> map module.
+        norm: a finished module on the tokens, or None.
+    """
+
+    def __init__(self, conv: nn.Module, norm: nn.Module | None = None) -> None:
+        super().__init__()
+        self.conv = conv
+        self.norm = nn.Identity() if norm is None else norm
+        self.stride = map_stride(conv)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Grid]:
+        check_image(image)
+        x, grid = to_tokens(self.conv(image.contiguous(memory_format=torch.channels_last)))
+        return self.norm(x), grid
+
+
+class OnMap(nn.Module):
+    """A map -> map module as a layer: patches go through it as a map, prefix tokens pass by.
+
+    Raises:
+        ValueError: in ``forward``, where the module changes the grid, or the channels while there are prefix tokens.
+    """
+
+    def __init__(self, conv: nn.Module) -> None:
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        prefix, patches = split_prefix(x, grid)
+        if prefix.shape[1] and patches.shape[1] == 0:
+            return x
+        patches, mapped = to_tokens(self.conv(to_map(patches, grid)))
+        if mapped != tuple(grid):
+            raise ValueError(
+                f"a layer must keep the grid {grid}, {type(self.conv).__name__} gave {mapped}: use Downsample"
+            )
+        if prefix.shape[1] and patches.shape[2] != prefix.shape[2]:
+            raise ValueError(f"prefix tokens have {prefix.shape[2]} channels, the patches now {patches.shape[2]}")
+        return join_prefix(prefix, patches)
+
+
+class Downsample(nn.Module):
+    """A map -> map module as a transition: ``(x, grid) -> (x, grid)`` on the grid that the module gives.
+
+    Args:
+        conv: a finished map -> map module.
+        norm: a finished module on the patches that come out, or None.
+        prefix: a finished module for prefix tokens, such as PiT's ``nn.Linear`` (arXiv:2103.16302, Section 3.1); with None they are
+            refused.
+
+    Raises:
+        ValueError: in ``forward``, with prefix tokens while ``prefix`` is None.
+    """
+
+    def __init__(self, conv: nn.Module, norm: nn.Module | None = None, *, prefix: nn.Module | None = None) -> None:
+        super().__init__()
+        self.conv = conv
+        self.norm = nn.Identity() if norm is None else norm
+        self.prefix = prefix
+        self.stride = map_stride(conv)
+
+    def forward(self, x: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
+        if self.prefix is None and num_prefix(x, grid):
+            raise ValueError(
+                f"x carries {num_prefix(x, grid)} prefix token(s) that this Downsample cannot place: "
+                "give it prefix=nn.Linear(dim, out_dim), or add prefix tokens after it"
+            )
+        prefix, patches = split_prefix(x, grid)
+        patches, coarse = to_tokens(self.conv(to_map(patches, image_grid(grid, "Downsample"))))
+        patches = self.norm(patches)
+        return (patches if self.prefix is None else join_prefix(self.prefix(prefix), patches)), coarse
+
+
+class PatchConv2d(nn.Conv2d):
+    """A convolution whose kernel is its stride: each patch of the map becomes one pixel.
+
+    Raises:
+        ValueError: in ``forward``, for a map that does not divide into patches.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, patch_size: Size, *, bias: bool = True) -> None:
+        size = to_pair(patch_size, "patch_size")
+        super().__init__(in_channels, out_channels, size, stride=size, bias=bias)
+
+    def forward(self, image: Tensor) -> Tensor:
+        check_patches((image.shape[2], image.shape[3]), (self.kernel_size[0], self.kernel_size[1]))
+        return super().forward(image)
+
+
+def check_patches(size: tuple[int, int], patch_size: tuple[int, int]) -> None:
+    """Raise ValueError unless a (height, width) divides into patches; the message names the nearest sizes that would."""
+    if size[0] % patch_size[0] == 0 and size[1] % patch_size[1] == 0 and min(size) > 0:
+        return
+    below, above = (
+        tuple(max((side + up) // patch, 1) * patch for side, patch, up in zip(size, patch_size, rounding, strict=True))
+        for rounding in ((0, 0), (patch_size[0] - 1, patch_size[1] - 1))
+    )
+    raise ValueError(f"a size of {size} does not divide into patches of {patch_size}: {below} or {above} would")

@@ -1,0 +1,44 @@
+"""Patch embedding by a convolution."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ..grid import Size, to_pair
+from .adaptors import MapEmbed, PatchConv2d
+
+
+class ConvEmbed(MapEmbed):
+    """Embed patches with one convolution: ``(B, C, H, W) -> (x (B, H'*W', dim), grid)``.
+
+    With the default stride it equals a linear embedding of patches side by side; a smaller one makes them overlap (PiT,
+    arXiv:2103.16302, Section 3.1; CvT, arXiv:2103.15808, Section 3.1).
+
+    Args:
+        patch_size: kernel, an int or a (height, width).
+        dim: channels of a token.
+        channels: channels of the image.
+        stride: ``patch_size`` if None.
+        padding: zeros around the image.
+        norm: a finished module on the tokens, or None.
+
+    Raises:
+        ValueError: in ``forward``, for an image that does not divide into patches side by side.
+    """
+
+    def __init__(
+        self,
+        patch_size: Size,
+        dim: int,
+        *,
+        channels: int = 3,
+        stride: Size | None = None,
+        padding: Size = 0,
+        norm: nn.Module | None = None,
+    ) -> None:
+        size = to_pair(patch_size, "patch_size")
+        step = size if stride is None else to_pair(stride, "stride")
+        margin = to_pair(padding, "padding", minimum=0)
+        side_by_side = step == size and margin == (0, 0)
+        conv = PatchConv2d(channels, dim, size) if side_by_side else nn.Conv2d(channels, dim, size, step, margin)
+        super().__init__(conv, norm)

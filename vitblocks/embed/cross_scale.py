@@ -1,0 +1,46 @@
+"""Cross-scale convolution: patches of several sizes around each place, side by side in one token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..grid import to_pair
+
+
+class CrossScaleConv(nn.Module):
+    """Convolutions of several kernel sizes with one stride, concatenated (CrossFormer, arXiv:2108.00154, Section 3.1).
+
+    ``(B, C, H, W) -> (B, dim, H / stride, W / stride)``. The smallest kernel gets half of ``dim``, the next a quarter and so on, the last
+    what is left. With :class:`MapEmbed` it embeds an image, with :class:`Downsample` it merges patches.
+
+    Args:
+        channels: channels in.
+        dim: channels out.
+        kernel_sizes: from small to large; the authors' are 4, 8, 16, 32 for an image and 2, 4 between stages.
+        stride: of every convolution.
+
+    Raises:
+        ValueError: a kernel smaller than the stride or of other parity; in ``forward``, a map that ``stride`` does not divide.
+    """
+
+    def __init__(
+        self, channels: int, dim: int, kernel_sizes: Sequence[int] = (4, 8, 16, 32), *, stride: int = 4
+    ) -> None:
+        super().__init__()
+        if not kernel_sizes or any(k < stride or (k - stride) % 2 for k in kernel_sizes):
+            raise ValueError(f"kernel_sizes must exceed the stride {stride} by even numbers, got {tuple(kernel_sizes)}")
+        self.stride = to_pair(stride, "stride")
+        widths = [dim // 2 ** (i + 1) for i in range(len(kernel_sizes) - 1)]
+        widths.append(dim - sum(widths))
+        self.convs = nn.ModuleList(
+            nn.Conv2d(channels, width, kernel, stride, (kernel - stride) // 2)
+            for width, kernel in zip(widths, kernel_sizes, strict=True)
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        if image.shape[2] % self.stride[0] or image.shape[3] % self.stride[1]:
+            raise ValueError(f"a size of {tuple(image.shape[2:])} does not divide by the stride {self.stride}")
+        return torch.cat([conv(image) for conv in self.convs], dim=1)

@@ -1,0 +1,46 @@
+"""Patch embedding by a linear projection."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ..grid import Grid, Size, to_pair
+from .adaptors import check_image, check_patches
+
+
+class LinearEmbed(nn.Module):
+    """Cut the image into patches and project each (ViT, arXiv:2010.11929, Section 3.1): ``(B, C, H, W) -> (x (B, N, dim), grid)``.
+
+    The pixels of a patch are ordered (row, column, channel), the channel fastest.
+
+    Args:
+        patch_size: an int or a (height, width).
+        dim: channels of a token.
+        channels: channels of the image.
+        proj: finished module ``patch height * patch width * channels -> dim``; a Linear if None. A Sequential of norm, Linear, norm
+            makes it the dual patch norm of arXiv:2302.01327.
+
+    Raises:
+        ValueError: in ``forward``, for an image that does not divide into patches or has other channels.
+    """
+
+    def __init__(self, patch_size: Size, dim: int, *, channels: int = 3, proj: nn.Module | None = None) -> None:
+        super().__init__()
+        self.patch_size = to_pair(patch_size, "patch_size")
+        self.stride = self.patch_size
+        self.channels = channels
+        self.proj = nn.Linear(self.patch_size[0] * self.patch_size[1] * channels, dim) if proj is None else proj
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Grid]:
+        check_image(image)
+        if image.shape[1] != self.channels:
+            raise ValueError(f"image must have {self.channels} channels, got {image.shape[1]}")
+        check_patches((image.shape[2], image.shape[3]), self.patch_size)
+        rows, columns = self.patch_size
+        grid = (image.shape[2] // rows, image.shape[3] // columns)
+        patches = image.unflatten(3, (grid[1], columns)).unflatten(2, (grid[0], rows))
+        patches = patches.permute(0, 2, 4, 3, 5, 1)  # (B, grid rows, grid columns, patch rows, patch columns, C)
+        return self.proj(patches.flatten(3).flatten(1, 2)), grid
+
+    def extra_repr(self) -> str:
+        return f"patch_size={self.patch_size}"

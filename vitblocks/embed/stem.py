@@ -1,0 +1,148 @@
+"""Convolutional stems: several convolutions before the first token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+from torch import nn
+
+from .adaptors import MapEmbed, PatchConv2d
+
+
+class ConvUnit(nn.Sequential):
+    """Convolution, then norm, activation and pooling where given, under the keys ``conv``, ``norm``, ``act``, ``pool``.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride: of the convolution.
+        padding: half the kernel if None, so that a stride of 1 keeps the size.
+        bias: of the convolution.
+        norm: factory ``channels -> map module``, such as nn.BatchNorm2d.
+        activation: factory.
+        pool: a finished map -> map module.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        *,
+        stride: int = 1,
+        padding: int | None = None,
+        bias: bool = True,
+        norm: Callable[[int], nn.Module] | None = None,
+        activation: Callable[[], nn.Module] | None = None,
+        pool: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        padding = kernel_size // 2 if padding is None else padding
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=bias)
+        if norm is not None:
+            self.norm = norm(out_channels)
+        if activation is not None:
+            self.act = activation()
+        if pool is not None:
+            self.pool = pool
+
+
+class ConvStem(MapEmbed):
+    """3x3 convolutions with BatchNorm that halve the image each time: ``(B, C, H, W) -> (x, grid)``.
+
+    The activation stands between them, not after the last (LeViT, arXiv:2104.01136, Section 4.2). Sizes are rounded up.
+
+    Args:
+        widths: channels after each convolution; the last is ``dim``. LeViT's are ``dim / 8, dim / 4, dim / 2, dim``.
+        channels: channels of the image.
+        activation: factory; Hardswish as published.
+        norm: a finished module on the tokens, or None.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        *,
+        channels: int = 3,
+        activation: Callable[[], nn.Module] = nn.Hardswish,
+        norm: nn.Module | None = None,
+    ) -> None:
+        """Raises ValueError if ``widths`` is empty."""
+        if not widths:
+            raise ValueError("widths must name at least one convolution")
+        units, before, last = [], channels, len(widths) - 1
+        for i, width in enumerate(widths):
+            act = None if i == last else activation
+            units.append(ConvUnit(before, width, stride=2, bias=False, norm=nn.BatchNorm2d, activation=act))
+            before = width
+        super().__init__(nn.Sequential(*units), norm)
+
+
+class PatchStem(MapEmbed):
+    """Two convolutions at half size, then patches (DeepViT's stem, arXiv:2103.11886, authors' code): ``(B, C, H, W) -> (x, grid)``.
+
+    7x7 with stride 2 and 3x3, each with BatchNorm and ReLU, then a convolution over patches of half ``patch_size``.
+
+    Args:
+        patch_size: pixels of the image per token, even.
+        dim: channels of a token.
+        width: channels in between.
+        channels: channels of the image.
+    """
+
+    def __init__(self, patch_size: int, dim: int, *, width: int = 64, channels: int = 3) -> None:
+        """Raises ValueError for an odd ``patch_size``."""
+        if patch_size % 2:
+            raise ValueError(f"patch_size must be even, got {patch_size}: the stem halves the image before the patches")
+        super().__init__(
+            nn.Sequential(
+                ConvUnit(channels, width, 7, stride=2, bias=False, norm=nn.BatchNorm2d, activation=nn.ReLU),
+                ConvUnit(width, width, 3, bias=False, norm=nn.BatchNorm2d, activation=nn.ReLU),
+                PatchConv2d(width, dim, patch_size // 2),
+            )
+        )
+
+
+class CompactStem(MapEmbed):
+    """Convolution, ReLU and max-pooling, repeated (CCT's tokenizer, arXiv:2104.05704, Section 3.2, eq. 2): ``(B, C, H, W) -> (x, grid)``.
+
+    Args:
+        dim: channels of a token.
+        channels: channels of the image.
+        convs: how many convolutions.
+        width: channels in between.
+        kernel_size, stride, padding: of the convolutions, which have no bias.
+        pool_size, pool_stride, pool_padding: of the max-pooling.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        channels: int = 3,
+        convs: int = 1,
+        width: int = 64,
+        kernel_size: int = 7,
+        stride: int = 2,
+        padding: int = 3,
+        pool_size: int = 3,
+        pool_stride: int = 2,
+        pool_padding: int = 1,
+    ) -> None:
+        """Raises ValueError if ``convs`` is not positive."""
+        if convs < 1:
+            raise ValueError(f"convs must be at least 1, got {convs}")
+        widths = [channels, *[width] * (convs - 1), dim]
+        units = [
+            ConvUnit(
+                before,
+                after,
+                kernel_size,
+                stride=stride,
+                padding=padding,
+                bias=False,
+                activation=nn.ReLU,
+                pool=nn.MaxPool2d(pool_size, pool_stride, pool_padding),
+            )
+            for before, after in pairwise(widths)
+        ]
+        super().__init__(nn.Sequential(*units))

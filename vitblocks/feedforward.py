@@ -1,0 +1,141 @@
+"""Feed-forwards: what mixes the channels of a token, alone or with its neighbours on the grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from .grid import Grid, num_prefix, split_prefix, to_map, to_tokens
+from .prefix import join_prefix
+
+Activation = Callable[[], nn.Module]
+
+
+class Mlp(nn.Module):
+    """Linear, activation, Linear (arXiv:2010.11929, Section 3.1): ``(B, N, C) -> (B, N, C)``, every token alike.
+
+    Args:
+        dim: channels in and out.
+        mlp_dim: hidden channels; ``4 * dim`` if None.
+        activation: factory of the activation. GELU is the exact one.
+        dropout: after the activation and after the second Linear.
+        linear: factory ``(in, out) -> module``, nn.Linear or a norm-carrying one such as LinearNorm.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        mlp_dim: int | None = None,
+        *,
+        activation: Activation = nn.GELU,
+        dropout: float = 0.0,
+        linear: Callable[[int, int], nn.Module] = nn.Linear,
+    ) -> None:
+        super().__init__()
+        mlp_dim = 4 * dim if mlp_dim is None else mlp_dim
+        self.fc1 = linear(dim, mlp_dim)
+        self.act = activation()
+        self.dropout1 = nn.Dropout(dropout)
+        self.fc2 = linear(mlp_dim, dim)
+        self.dropout2 = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        return self.dropout2(self.fc2(self.dropout1(self.act(self.fc1(x)))))
+
+
+class GatedMlp(nn.Module):
+    """Gated feed-forward (GLU variants, arXiv:2002.05202, Section 2): ``fc2(act(gate(x)) * fc1(x))``.
+
+    ``mlp_dim`` is ``8/3 * dim`` if None, which costs as much as an :class:`Mlp` of ``4 * dim``. SiLU makes it SwiGLU.
+    """
+
+    def __init__(
+        self, dim: int, mlp_dim: int | None = None, *, activation: Activation = nn.SiLU, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        mlp_dim = 8 * dim // 3 if mlp_dim is None else mlp_dim
+        self.gate = nn.Linear(dim, mlp_dim)
+        self.fc1 = nn.Linear(dim, mlp_dim)
+        self.act = activation()
+        self.dropout1 = nn.Dropout(dropout)
+        self.fc2 = nn.Linear(mlp_dim, dim)
+        self.dropout2 = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        return self.dropout2(self.fc2(self.dropout1(self.act(self.gate(x)) * self.fc1(x))))
+
+
+class SqueezeExcite(nn.Module):
+    """Scale each channel of a map by what the mean map says (SE, arXiv:1709.01507, eq. 3): ``(B, C, H, W)`` kept."""
+
+    def __init__(self, channels: int, *, reduction: int = 4, gate: Activation = nn.Hardsigmoid) -> None:
+        """``reduction`` divides the channels for the hidden width. Raises ValueError if nothing is left of it."""
+        super().__init__()
+        if channels // reduction < 1:
+            raise ValueError(f"reduction {reduction} leaves nothing of {channels} channels")
+        self.fc1 = nn.Linear(channels, channels // reduction)
+        self.act = nn.ReLU()
+        self.fc2 = nn.Linear(channels // reduction, channels)
+        self.gate = gate()
+
+    def forward(self, image: Tensor) -> Tensor:
+        scale = self.gate(self.fc2(self.act(self.fc1(image.mean(dim=(2, 3))))))
+        return image * scale[:, :, None, None]
+
+
+class EfficientChannelAttention(nn.Module):
+    """Scale each channel by a 1-D convolution over the channel means (ECA, arXiv:1910.03151, eq. 5): ``(B, C, H, W)`` kept."""
+
+    def __init__(self, kernel_size: int = 3, *, gate: Activation = nn.Sigmoid) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
+        self.gate = gate()
+
+    def forward(self, image: Tensor) -> Tensor:
+        scale = self.gate(self.conv(image.mean(dim=(2, 3))[:, None]))[:, 0]
+        return image * scale[:, :, None, None]
+
+
+class ConvFeedForward(nn.Module):
+    """Inverted residual as a feed-forward (LocalViT, arXiv:2104.05707, Section 3.2): 1x1, depthwise, 1x1 convolutions, each with BatchNorm.
+
+    Patches are mixed with their neighbours; prefix tokens pass by unchanged: their update is zero.
+
+    Args:
+        dim: channels in and out.
+        mlp_dim: hidden channels; ``4 * dim`` if None.
+        kernel_size: of the depthwise convolution.
+        activation: after the first two convolutions (ReLU6 or Hardswish in the paper).
+        channel_attention: a map -> map module on the ``mlp_dim`` channels before the last convolution
+            (:class:`SqueezeExcite`, :class:`EfficientChannelAttention`), or None.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        mlp_dim: int | None = None,
+        *,
+        kernel_size: int = 3,
+        activation: Activation = nn.Hardswish,
+        channel_attention: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        mlp_dim = 4 * dim if mlp_dim is None else mlp_dim
+        self.conv1 = nn.Conv2d(dim, mlp_dim, 1, bias=False)
+        self.norm1 = nn.BatchNorm2d(mlp_dim)
+        self.act = activation()
+        self.conv = nn.Conv2d(mlp_dim, mlp_dim, kernel_size, padding=kernel_size // 2, groups=mlp_dim, bias=False)
+        self.norm = nn.BatchNorm2d(mlp_dim)
+        self.channel_attention = nn.Identity() if channel_attention is None else channel_attention
+        self.conv2 = nn.Conv2d(mlp_dim, dim, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(dim)
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        if num_prefix(x, grid) == x.shape[1]:
+            return x.new_zeros(x.shape)
+        prefix, patches = split_prefix(x, grid)
+        image = self.act(self.norm1(self.conv1(to_map(patches, grid))))
+        image = self.channel_attention(self.act(self.norm(self.conv(image))))
+        update, _ = to_tokens(self.norm2(self.conv2(image)))
+        return join_prefix(prefix.new_zeros(prefix.shape), update)

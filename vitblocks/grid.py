@@ -1,0 +1,80 @@
+"""Where the tokens of an image lie: the grid, the prefix before it, and the way to a map and back.
+
+Every layer of this package is called as ``layer(x, grid) -> x``. ``x`` is ``(B, N, C)``; ``grid`` is a plain tuple of ints. The
+last ``prod(grid)`` tokens are the patches, row-major; the tokens before them are *prefix tokens* (class, distillation, register,
+regional). ``grid`` is ``(H, W)``, ``(K,)`` once tokens have been dropped, and ``(0, 0)`` when prefix tokens stand alone.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TypeAlias
+
+from torch import Tensor
+
+Grid: TypeAlias = tuple[int, ...]
+Size: TypeAlias = int | tuple[int, int]
+
+
+def to_pair(size: Size, name: str = "size", minimum: int = 1) -> tuple[int, int]:
+    """``(height, width)`` from an int or a pair.
+
+    Raises:
+        TypeError: not an int or a pair of ints.
+        ValueError: smaller than ``minimum``.
+    """
+    pair = (size, size) if isinstance(size, int) else tuple(size) if isinstance(size, (tuple, list)) else None
+    if pair is None or len(pair) != 2 or not all(isinstance(s, int) and not isinstance(s, bool) for s in pair):
+        raise TypeError(f"{name} must be an int or a (height, width) of ints, got {size!r}")
+    if min(pair) < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {size!r}")
+    return pair[0], pair[1]
+
+
+def image_grid(grid: Grid, what: str) -> tuple[int, int]:
+    """The grid as ``(H, W)``, for a part that needs the geometry of the image.
+
+    Raises:
+        ValueError: the tokens no longer lie on an image grid, because some were dropped.
+    """
+    if len(grid) != 2:
+        raise ValueError(
+            f"{what} needs tokens on an (H, W) grid, got grid {grid}: tokens were dropped or never had one"
+        )
+    return grid[0], grid[1]
+
+
+def num_prefix(x: Tensor, grid: Grid) -> int:
+    """How many prefix tokens ``x (B, N, C)`` carries before the patches of ``grid``.
+
+    Raises:
+        ValueError: ``x`` holds fewer tokens than the grid has patches.
+    """
+    prefix = x.shape[1] - prod(grid)
+    if prefix < 0:
+        raise ValueError(f"x has {x.shape[1]} tokens, fewer than the {prod(grid)} patches of grid {grid}")
+    return prefix
+
+
+def split_prefix(x: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    """``x (B, P + H*W, C)`` as prefix tokens ``(B, P, C)`` and patches ``(B, H*W, C)``; both are views."""
+    prefix = num_prefix(x, grid)
+    return x[:, :prefix], x[:, prefix:]
+
+
+def require_no_prefix(x: Tensor, grid: Grid, what: str) -> None:
+    """Raise ValueError if ``x`` carries prefix tokens, which ``what`` cannot place."""
+    if num_prefix(x, grid):
+        raise ValueError(
+            f"{what} takes no prefix tokens, got {num_prefix(x, grid)} before the patches of grid {grid}: add them after it"
+        )
+
+
+def to_map(patches: Tensor, grid: Grid) -> Tensor:
+    """Patches ``(B, H*W, C)`` as a map ``(B, C, H, W)``: a view, strided as channels-last."""
+    return patches.unflatten(1, image_grid(grid, "to_map")).permute(0, 3, 1, 2)
+
+
+def to_tokens(image: Tensor) -> tuple[Tensor, Grid]:
+    """A map ``(B, C, H, W)`` as patches ``(B, H*W, C)`` and their grid; no copy if the map is channels-last."""
+    return image.permute(0, 2, 3, 1).flatten(1, 2), (image.shape[2], image.shape[3])

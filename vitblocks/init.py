@@ -1,0 +1,22 @@
+"""Initialisations that papers share, as functions for ``module.apply``."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+def trunc_normal_linear(module: nn.Module, std: float = 0.02) -> None:
+    """Linears: weights a truncated normal of this standard deviation, biases zero (timm's and the authors' of DeiT, CaiT, Twins)."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=std)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def fan_out_conv(module: nn.Module) -> None:
+    """Convolutions: weights normal with variance ``2 / (kernel area * out channels / groups)``, biases zero (authors' of Twins, PVT)."""
+    if isinstance(module, nn.Conv2d):
+        fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups
+        nn.init.normal_(module.weight, std=(2.0 / fan_out) ** 0.5)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

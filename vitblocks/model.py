@@ -1,0 +1,137 @@
+"""The one model: an embedder, stages of layers, a norm, a pool and a head."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from .attention.attend import Attend
+from .grid import Grid, split_prefix, to_map, to_pair
+
+
+class FeatureMap(NamedTuple):
+    """A stage's patches as a map ``(B, C, H, W)``, and how many pixels of the image lie between two of its places."""
+
+    map: Tensor
+    stride: tuple[int, int]
+
+
+class Stage(nn.Module):
+    """A transition, then layers: ``(x, grid) -> (x, grid)``.
+
+    Args:
+        layers: any ``layer(x, grid) -> x``, run in order.
+        transition: a downsampler or sampler ``(x, grid) -> (x, grid)`` that comes first, or None.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module] = (), transition: nn.Module | None = None) -> None:
+        super().__init__()
+        self.transition = transition
+        self.layers = nn.ModuleList(layers)
+        self.checkpointing = False
+
+    def forward(self, x: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
+        if self.transition is not None:
+            x, grid = self.transition(x, grid)
+        for layer in self.layers:
+            recompute = self.checkpointing and torch.is_grad_enabled()
+            x = checkpoint(layer, x, grid, use_reentrant=False) if recompute else layer(x, grid)
+        return x, grid
+
+
+def is_block(layer: nn.Module) -> bool:
+    """Whether a layer counts towards the depth: whether there is an Attend in it."""
+    return any(isinstance(module, Attend) for module in layer.modules())
+
+
+class Model(nn.Module):
+    """An image model, isotropic (one stage) or a pyramid: ``image (B, C, H, W) -> logits``.
+
+    Args:
+        embed: ``image -> (x, grid)``.
+        stages: :class:`Stage` s, called in order.
+        norm: a finished module on the tokens of the last stage, or None.
+        pool: ``(x, grid) -> features``.
+        head: ``features -> logits``; the features themselves if None.
+    """
+
+    def __init__(
+        self,
+        embed: nn.Module,
+        stages: Sequence[Stage],
+        *,
+        pool: nn.Module,
+        norm: nn.Module | None = None,
+        head: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.embed = embed
+        self.stages = nn.ModuleList(stages)
+        self.norm = nn.Identity() if norm is None else norm
+        self.pool = pool
+        self.head = nn.Identity() if head is None else head
+
+    def forward_stages(self, image: Tensor) -> list[tuple[Tensor, Grid]]:
+        """What each stage gives, before the last norm: ``(x (B, N, C), grid)``, prefix tokens first."""
+        x, grid = self.embed(image)
+        outputs = []
+        for stage in self.stages:
+            x, grid = stage(x, grid)
+            outputs.append((x, grid))
+        return outputs
+
+    def encode(self, image: Tensor) -> tuple[Tensor, Grid]:
+        """All tokens after the last norm, and their grid: ``(B, P + prod(grid), C)``, P prefix tokens first."""
+        x, grid = self.embed(image)
+        for stage in self.stages:
+            x, grid = stage(x, grid)
+        return self.norm(x), grid
+
+    def forward_features(self, image: Tensor) -> Tensor:
+        """Pooled features, what the head reads: ``(B, C)``; ``(B, tokens, C)`` where the pool keeps several."""
+        return self.pool(*self.encode(image))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.head(self.forward_features(image))
+
+    def feature_maps(self, image: Tensor) -> list[FeatureMap]:
+        """Every stage's patches as a map with its stride, finest first; prefix tokens are left out.
+
+        Raises:
+            ValueError: a stage dropped tokens, so that what it gives is no map.
+        """
+        outputs = self.forward_stages(image)
+        return [
+            FeatureMap(to_map(split_prefix(x, grid)[1], grid), stride)
+            for (x, grid), stride in zip(outputs, self.strides, strict=True)
+        ]
+
+    @property
+    def strides(self) -> list[tuple[int, int]]:
+        """Pixels of the image between two places of each stage's grid, (down, right)."""
+        rows, columns = to_pair(getattr(self.embed, "stride", 1), "stride")
+        strides = []
+        for stage in self.stages:
+            down, right = to_pair(getattr(stage.transition, "stride", 1), "stride")
+            rows, columns = rows * down, columns * right
+            strides.append((rows, columns))
+        return strides
+
+    def blocks(self) -> Iterator[tuple[str, nn.Module]]:
+        """The blocks in order with their names: the layers that hold an Attend, of all stages. Depth counts these."""
+        for s, stage in enumerate(self.stages):
+            assert isinstance(stage, Stage)
+            for i, layer in enumerate(stage.layers):
+                if is_block(layer):
+                    yield f"stages.{s}.layers.{i}", layer
+
+    def gradient_checkpointing(self, enabled: bool = True) -> Model:
+        """Recompute each layer in the backward pass rather than keep its activations (arXiv:1604.06174). Returns the model."""
+        for stage in self.stages:
+            assert isinstance(stage, Stage)
+            stage.checkpointing = enabled
+        return self

@@ -1,0 +1,164 @@
+"""Adaptive token sampling: keep the patches that the class token looks at, as many as they deserve."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..attention.attend import mask_bias
+from ..attention.base import FusedAttention
+from ..grid import Grid, num_prefix
+from ..norm import LayerNorm, NormFactory
+from ..prefix import require_prefix
+from ..residual import Shortcut
+
+DROPPED = -1
+"""The id of padding among sampled token ids."""
+
+
+def real_tokens(x: Tensor) -> Tensor:
+    """``(B, N)``: False for padding, which is an exactly zero row of the residual stream."""
+    return (x != 0).any(dim=-1)
+
+
+def real_token_mask(real: Tensor, dtype: torch.dtype) -> Tensor:
+    """The bias ``(B, 1, N, N)`` that lets every token see the real ones, and padding itself, so that no row is empty."""
+    itself = torch.eye(real.shape[1], dtype=torch.bool, device=real.device)
+    return mask_bias(real[:, None, None, :] | itself, dtype)
+
+
+class TokenSampler(nn.Module):
+    """Inverse transform sampling of patches by their significance (ATS, arXiv:2111.15667, Section 3.2).
+
+    Deterministic, as published: the distribution function of the sorted scores is read at ``samples`` evenly spaced points from its
+    smallest nonzero value to 1, each point takes the nearest patch, and duplicates are dropped; all reduction comes from them.
+    ``(B, M)`` scores to ``(B, min(samples, M))`` ids: the patches kept, in ascending order of score, then ``DROPPED``. A hook on this
+    module sees which were kept.
+    """
+
+    def __init__(self, samples: int) -> None:
+        super().__init__()
+        if samples < 1:
+            raise ValueError(f"samples must be at least 1, got {samples}")
+        self.samples = samples
+
+    def picks(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """For each sampling point its place in the sorted scores ``(B, samples)``, and the sorted order ``(B, M)``."""
+        scores = scores if scores.itemsize >= 4 else scores.float()
+        ordered, order = scores.sort(dim=1, stable=True)
+        cdf = ordered.cumsum(dim=1)
+        lowest, highest = cdf.amin(dim=1, keepdim=True), cdf.amax(dim=1, keepdim=True)
+        cdf = (cdf - lowest) / (highest - lowest).clamp(min=torch.finfo(cdf.dtype).tiny)
+        start = torch.where(cdf == 0, torch.full_like(cdf, torch.inf), cdf).amin(dim=1, keepdim=True).clamp(max=1)
+        steps = torch.linspace(0, 1, self.samples, dtype=cdf.dtype, device=cdf.device)
+        points = start + (1 - start) * steps
+        return (points[:, :, None] - cdf[:, None, :]).abs().argmin(dim=2), order
+
+    def forward(self, scores: Tensor) -> Tensor:
+        places, order = self.picks(scores)
+        # Points rise, so picks do: a pick is a duplicate where it equals the one before it.
+        first = places != nn.functional.pad(places, (1, 0), value=-1)[:, :-1]
+        ids = order.gather(1, places).masked_fill(~first, DROPPED)
+        kept_first = (~first).to(torch.int8).argsort(dim=1, stable=True)
+        return ids.gather(1, kept_first)[:, : min(self.samples, scores.shape[1])]
+
+    def extra_repr(self) -> str:
+        return f"samples={self.samples}"
+
+
+class AdaptiveSampling(nn.Module):
+    """Attention that keeps only the sampled tokens (ATS, arXiv:2111.15667, Section 3): a transition ``(x, grid) -> (x, (K,))``.
+
+    Attention runs over all tokens; the rows of its output and of the residual stream are gathered for the prefix tokens and the sampled
+    patches. A patch's score is the class token's attention to it, summed over heads, times the norm of its value. Images that keep
+    fewer patches than others are padded with exactly zero rows, which every later :class:`SampledBlock` leaves out; :class:`TrimPadding`
+    drops those that no image needs.
+
+    Args:
+        dim: channels.
+        attn: a finished self-attention over all tokens that has q, k, v of its own (:class:`GlobalAttention`).
+        samples: number of sampling points, the most patches that are kept.
+        norm, drop_path: as in a pre-norm residual branch.
+
+    Raises:
+        ValueError: in ``forward``, without a class token.
+    """
+
+    def __init__(
+        self, dim: int, attn: FusedAttention, samples: int, *, norm: NormFactory = LayerNorm, drop_path: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.norm = norm(dim)
+        self.attn = attn
+        self.shortcut = Shortcut(dim, drop_path=drop_path)
+        self.sampler = TokenSampler(samples)
+
+    def forward(self, x: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
+        prefix = require_prefix(x, grid, "AdaptiveSampling")
+        real = real_tokens(x)
+        q, k, v = self.attn.project(self.norm(x), grid)
+        # Zeroed as published: the smoothed softmax takes its maximum over padding too.
+        q, k, v = (part * real[:, None, :, None] for part in (q, k, v))
+        bias = self.attn.bias(grid, prefix, real_token_mask(real, x.dtype))
+        rows = self.rows(self.sampler(self.scores(q, k, v, bias, prefix)), prefix)
+        kept = (rows != DROPPED)[:, :, None]
+        picked = rows.clamp(min=0)[:, :, None]
+        update = self.attn.output(self.attn.attend(q, k, v, bias))
+        mixed = self.shortcut(*(part.gather(1, picked.expand(-1, -1, part.shape[-1])) for part in (x, update)))
+        return mixed * kept, (rows.shape[1] - prefix,)
+
+    def scores(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, prefix: int) -> Tensor:
+        """The significance of each patch, summing to 1 (eq. 5): ``(B, M)``."""
+        class_bias = None if bias is None else bias[..., :1, :]
+        seen = self.attn.attend.weights(q[:, :, :1], k, class_bias).sum(dim=1)[:, 0, prefix:]
+        scores = seen * v.square().sum(dim=(1, 3)).sqrt()[:, prefix:]
+        return scores / scores.sum(dim=1, keepdim=True)
+
+    @staticmethod
+    def rows(ids: Tensor, prefix: int) -> Tensor:
+        """Patch ids ``(B, K)`` as rows of ``x``, the prefix tokens before them: ``(B, prefix + K)``, padding ``DROPPED``."""
+        patches = torch.where(ids == DROPPED, ids, ids + prefix)
+        return torch.cat([torch.arange(prefix, device=ids.device).expand(ids.shape[0], -1), patches], dim=1)
+
+
+class SampledBlock(nn.Module):
+    """A pre-norm block that leaves padding out (ATS, arXiv:2111.15667, authors' code): ``(B, N, dim)`` kept.
+
+    Padding is an exactly zero row of ``x``; it is not attended to, and stays zero.
+
+    Args:
+        attn: a finished self-attention over all tokens (:class:`GlobalAttention`).
+        mlp: a finished layer.
+        norm, drop_path: as in :class:`~vitblocks.block.Block`.
+    """
+
+    def __init__(
+        self, dim: int, attn: FusedAttention, mlp: nn.Module, *, norm: NormFactory = LayerNorm, drop_path: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.norm1 = norm(dim)
+        self.attn = attn
+        self.shortcut1 = Shortcut(dim, drop_path=drop_path)
+        self.norm2 = norm(dim)
+        self.mlp = mlp
+        self.shortcut2 = Shortcut(dim, drop_path=drop_path)
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        real = real_tokens(x)
+        kept = real[:, :, None]
+        update = self.attn.mix(self.norm1(x), grid, num_prefix(x, grid), real_token_mask(real, x.dtype))
+        x = self.shortcut1(x, update) * kept
+        return self.shortcut2(x, self.mlp(self.norm2(x), grid)) * kept
+
+
+class TrimPadding(nn.Module):
+    """Drop the tokens that are padding in every image: a transition ``(x, (K,)) -> (x, (K',))``.
+
+    The length then depends on the data, which cannot be exported; a model without this layer gives the same logits to the order of the
+    smoothed softmax's epsilon.
+    """
+
+    def forward(self, x: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
+        prefix = num_prefix(x, grid)
+        longest = int(real_tokens(x)[:, prefix:].sum(dim=1).amax())
+        return x[:, : prefix + longest], (longest,)

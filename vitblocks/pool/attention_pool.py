@@ -1,0 +1,40 @@
+"""Pool by attention of a learned query."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..attention.base import CrossAttention
+from ..grid import Grid
+from ..norm import LayerNorm, NormFactory
+
+
+class AttentionPool(CrossAttention):
+    """A learned probe attends to all tokens (the MAP head of arXiv:2106.04560, Section 2; arXiv:1810.00825): ``(B, N, C) -> (B, C)``.
+
+    Prefix tokens are ordinary tokens.
+
+    Args:
+        dim, heads: as for an attention.
+        mlp: a finished layer ``(x, grid) -> x`` added to the pooled token as a pre-norm residual branch, or None.
+        norm: factory of that branch's norm.
+        others: see :class:`~vitblocks.attention.base.CrossAttention`.
+    """
+
+    def __init__(
+        self, dim: int, heads: int = 8, *, mlp: nn.Module | None = None, norm: NormFactory = LayerNorm, **options: Any
+    ) -> None:
+        super().__init__(dim, heads, **options)
+        self.probe = nn.Parameter(torch.empty(1, 1, dim))
+        nn.init.trunc_normal_(self.probe, std=0.02)
+        self.norm = None if mlp is None else norm(dim)
+        self.mlp = mlp
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        pooled = self.cross(self.probe.expand(x.shape[0], -1, -1), x)
+        if self.mlp is not None and self.norm is not None:
+            pooled = pooled + self.mlp(self.norm(pooled), (0, 0))
+        return pooled[:, 0]

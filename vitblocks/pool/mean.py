@@ -1,0 +1,27 @@
+"""Pool by averaging the patches."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ..grid import Grid, split_prefix
+
+
+class MeanPool(nn.Module):
+    """The mean of the patches, then a norm if one is given (arXiv:2106.04560, Section 2): ``(B, N, C) -> (B, C)``, any grid.
+
+    Prefix tokens are left out. ``norm`` is a finished module on the mean: "mean first, norm after" is what ViTs with mean pooling do.
+
+    Raises:
+        ValueError: in ``forward``, where there are no patches.
+    """
+
+    def __init__(self, norm: nn.Module | None = None) -> None:
+        super().__init__()
+        self.norm = nn.Identity() if norm is None else norm
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        patches = split_prefix(x, grid)[1]
+        if patches.shape[1] == 0:
+            raise ValueError(f"MeanPool needs patches, grid {grid} has none")
+        return self.norm(patches.mean(dim=1))

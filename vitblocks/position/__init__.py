@@ -1,0 +1,19 @@
+"""Position schemes: layers that add to the tokens, biases of the logits, and rotations of queries and keys."""
+
+from .dynamic_bias import DynamicBias
+from .learned import LearnedPosition
+from .peg import PEG
+from .relative_bias import DistanceBias, RelativeBias
+from .rotary import Rotary2d
+from .sine import SinePosition1d, SinePosition2d
+
+__all__ = [
+    "PEG",
+    "DistanceBias",
+    "DynamicBias",
+    "LearnedPosition",
+    "RelativeBias",
+    "Rotary2d",
+    "SinePosition1d",
+    "SinePosition2d",
+]

@@ -1,0 +1,64 @@
+"""Learned absolute positions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..grid import Grid, Size, image_grid, num_prefix, to_pair
+from .resize import resize_table
+
+
+class LearnedPosition(nn.Module):
+    """Add a learned vector to each place of the grid (ViT, arXiv:2010.11929, eq. 1): ``(B, N, dim)`` kept, any ``(H, W)``.
+
+    At another grid than its own the table is resized bicubically in two dimensions (ViT, Section 3.2). Initialised as a truncated
+    normal of standard deviation 0.02.
+
+    Args:
+        dim: channels.
+        grid: the (height, width) that the table is made for.
+        num_prefix: prefix tokens that have a position too; they must be just those that ``x`` carries. With 0, prefix tokens pass by.
+
+    Raises:
+        ValueError: in ``forward``, where ``x`` carries another number of prefix tokens than ``num_prefix``, if that is not 0.
+    """
+
+    def __init__(self, dim: int, grid: Size, *, num_prefix: int = 0) -> None:
+        super().__init__()
+        self.grid = to_pair(grid, "grid")
+        self.num_prefix = num_prefix
+        self.table = nn.Parameter(torch.empty(1, num_prefix + self.grid[0] * self.grid[1], dim))
+        nn.init.trunc_normal_(self.table, std=0.02)
+
+    def positions(self, grid: Grid) -> Tensor:
+        """The table for ``grid``: ``(1, num_prefix + H*W, dim)``."""
+        height, width = image_grid(grid, "LearnedPosition")
+        if (height, width) == self.grid:
+            return self.table
+        prefix, patches = self.table[:, : self.num_prefix], self.table[:, self.num_prefix :]
+        image = patches.unflatten(1, self.grid).permute(0, 3, 1, 2)
+        resized = resize_table(image, (height, width)).permute(0, 2, 3, 1).flatten(1, 2)
+        return torch.cat([prefix, resized], dim=1)
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        return add_positions(x, grid, self.positions(grid), self.num_prefix)
+
+    def extra_repr(self) -> str:
+        return f"grid={self.grid}, num_prefix={self.num_prefix}"
+
+
+def add_positions(x: Tensor, grid: Grid, positions: Tensor, with_position: int) -> Tensor:
+    """Add ``positions (1, with_position + H*W, C)`` to ``x``, prefix tokens passing by if ``with_position`` is 0.
+
+    Raises:
+        ValueError: ``x`` carries another number of prefix tokens than positions were made for.
+    """
+    prefix = num_prefix(x, grid)
+    if prefix == with_position:
+        return x + positions
+    if with_position:
+        raise ValueError(
+            f"positions were made for num_prefix={with_position}, x carries {prefix} prefix token(s) before grid {grid}"
+        )
+    return torch.cat([x[:, :prefix], x[:, prefix:] + positions], dim=1)

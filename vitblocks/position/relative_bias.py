@@ -1,0 +1,100 @@
+"""Biases of the logits that depend on where two tokens lie relative to one another."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..grid import Grid, Size, image_grid, to_pair
+from .resize import resize_table
+
+
+def pad_prefix(bias: Tensor, prefix: int) -> Tensor:
+    """``(heads, n, m) -> (heads, prefix + n, prefix + m)``: zero wherever a prefix token is involved."""
+    return F.pad(bias, (prefix, 0, prefix, 0)) if prefix else bias
+
+
+def offset_indices(grid: tuple[int, int], device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+    """Query minus key, rows and columns, shifted to start at 0: two ``(H*W, H*W)`` tensors of ints."""
+    rows = torch.arange(grid[0], device=device).repeat_interleave(grid[1])
+    columns = torch.arange(grid[1], device=device).repeat(grid[0])
+    return rows[:, None] - rows[None] + grid[0] - 1, columns[:, None] - columns[None] + grid[1] - 1
+
+
+class RelativeBias(nn.Module):
+    """A learned bias for each offset between two places of a grid (Swin, arXiv:2103.14030, eq. 4).
+
+    Called as ``position_bias(grid, prefix) -> (heads, prefix + H*W, prefix + H*W)``. A smaller grid reads the offsets it has; a larger
+    one has the table resized bicubically in two dimensions. Pairs with a prefix token have no bias. Initialised as a truncated normal
+    of standard deviation 0.02.
+
+    Args:
+        heads: attention heads.
+        grid: the (height, width) that is attended over, such as the window.
+    """
+
+    def __init__(self, heads: int, grid: Size) -> None:
+        super().__init__()
+        self.heads = heads
+        self.grid = to_pair(grid, "grid")
+        rows, columns = 2 * self.grid[0] - 1, 2 * self.grid[1] - 1
+        self.table = nn.Parameter(torch.empty(rows * columns, heads))
+        nn.init.trunc_normal_(self.table, std=0.02)
+
+    def offsets(self, grid: tuple[int, int]) -> Tensor:
+        """The table as ``(2H-1, 2W-1, heads)`` for this grid: its own, its middle, or resized."""
+        table = self.table.unflatten(0, (2 * self.grid[0] - 1, 2 * self.grid[1] - 1))
+        larger = (max(grid[0], self.grid[0]), max(grid[1], self.grid[1]))
+        size = (2 * larger[0] - 1, 2 * larger[1] - 1)
+        table = resize_table(table.permute(2, 0, 1)[None], size)[0].permute(1, 2, 0)
+        top, left = larger[0] - grid[0], larger[1] - grid[1]
+        return table[top : top + 2 * grid[0] - 1, left : left + 2 * grid[1] - 1]
+
+    def forward(self, grid: Grid, prefix: int = 0) -> Tensor:
+        size = image_grid(grid, "RelativeBias")
+        rows, columns = offset_indices(size, self.table.device)
+        bias = self.offsets(size)[rows, columns].permute(2, 0, 1)
+        return pad_prefix(bias, prefix)
+
+    def extra_repr(self) -> str:
+        return f"heads={self.heads}, grid={self.grid}"
+
+
+class DistanceBias(nn.Module):
+    """A learned bias for each *absolute* offset between a query and a key (LeViT, arXiv:2104.01136, Section 4.2, eq. 1).
+
+    Called as ``position_bias(grid, prefix) -> (heads, prefix + queries, prefix + H*W)``. The table is stored ``(heads, H, W)`` by row and
+    column distance; a smaller grid reads the distances it has, a larger one has it resized bicubically. Initialised at zero, as the
+    authors' code does.
+
+    Args:
+        heads: attention heads.
+        grid: the (height, width) of the keys.
+        stride: rows and columns between two queries; 1 where queries and keys are the same tokens.
+    """
+
+    def __init__(self, heads: int, grid: Size, *, stride: Size = 1) -> None:
+        super().__init__()
+        self.heads = heads
+        self.grid = to_pair(grid, "grid")
+        self.stride = to_pair(stride, "stride")
+        self.table = nn.Parameter(torch.zeros(heads, *self.grid))
+
+    def forward(self, grid: Grid, prefix: int = 0) -> Tensor:
+        height, width = image_grid(grid, "DistanceBias")
+        larger = (max(height, self.grid[0]), max(width, self.grid[1]))
+        table = resize_table(self.table[None], larger)[0]
+        rows = _distances(height, self.stride[0], table.device)
+        columns = _distances(width, self.stride[1], table.device)
+        bias = table[:, rows[:, None, :, None], columns[None, :, None, :]]
+        return pad_prefix(bias.flatten(3, 4).flatten(1, 2), prefix)
+
+    def extra_repr(self) -> str:
+        return f"heads={self.heads}, grid={self.grid}, stride={self.stride}"
+
+
+def _distances(side: int, stride: int, device: torch.device) -> Tensor:
+    """Distances from every ``stride``-th place of a side to all of them: ``(queries, side)``."""
+    places = torch.arange(side, device=device)
+    return (places[::stride, None] - places[None]).abs()

@@ -1,0 +1,61 @@
+"""Prefix tokens: the layers that add them, and what layers do with the ones they find."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .grid import Grid, num_prefix
+
+
+def join_prefix(prefix: Tensor, patches: Tensor) -> Tensor:
+    """Prefix tokens before patches; no copy where there are none."""
+    return torch.cat([prefix, patches], dim=1) if prefix.shape[1] else patches
+
+
+def require_prefix(x: Tensor, grid: Grid, what: str, least: int = 1) -> int:
+    """The number of prefix tokens of ``x``.
+
+    Raises:
+        ValueError: fewer than ``least``.
+    """
+    count = num_prefix(x, grid)
+    if count < least:
+        raise ValueError(
+            f"{what} reads {least} prefix token(s), got {count}: x has {x.shape[1]} tokens for grid {grid}; "
+            f"put a ClassToken before it"
+        )
+    return count
+
+
+class ClassToken(nn.Module):
+    """Put learned tokens before all others: ``(B, N, C) -> (B, count + N, C)``, any grid.
+
+    One token is ViT's class token (arXiv:2010.11929, eq. 1); a second is DeiT's distillation token (arXiv:2012.12877, Section 4);
+    more are registers (arXiv:2309.16588). Initialised as a truncated normal of standard deviation 0.02.
+    """
+
+    def __init__(self, dim: int, count: int = 1) -> None:
+        """Raises ValueError if ``count`` is not positive."""
+        super().__init__()
+        if count < 1:
+            raise ValueError(f"count must be at least 1, got {count}")
+        self.token = nn.Parameter(torch.empty(1, count, dim))
+        nn.init.trunc_normal_(self.token, std=0.02)
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        return torch.cat([self.token.expand(x.shape[0], -1, -1).to(x.dtype), x], dim=1)
+
+    def extra_repr(self) -> str:
+        return f"count={self.token.shape[1]}, dim={self.token.shape[2]}"
+
+
+class PerToken(nn.Module):
+    """A module that treats every token alike (a norm, dropout, an activation) as a layer: the grid passes by."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        return self.module(x)

@@ -1,0 +1,106 @@
+"""ViT: An Image is Worth 16x16 Words (arXiv:2010.11929)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import nn
+
+from ..attention import GlobalAttention, SoftmaxAttend
+from ..block import Block
+from ..embed import ConvEmbed
+from ..feedforward import Mlp
+from ..grid import Size
+from ..head import linear_head
+from ..init import trunc_normal_linear
+from ..model import Model, Stage
+from ..norm import LayerNorm, NormFactory
+from ..pool import ClassPool, MeanPool
+from ..position import LearnedPosition
+from ..prefix import ClassToken, PerToken
+from ..residual import drop_path_schedule
+from .sizes import check_choice, patch_grid
+
+
+class ViT(Model):
+    """Vision Transformer: patches, a class token, learned positions, pre-norm blocks of global attention.
+
+    Initialised as timm and DeiT do: Linears a truncated normal of standard deviation 0.02 with zero biases, class token and positions
+    alike. Other image sizes than ``image_size`` work: positions are resized.
+
+    Args:
+        image_size, patch_size: an int or a (height, width).
+        num_classes: 0 for features.
+        dim, depth, heads, mlp_dim: width, blocks, attention heads, hidden width of the feed-forward.
+        pool: ``"cls"`` reads the class token after the norm; ``"mean"`` has no class token and norms the mean of the patches.
+        channels: of the image.
+        dropout: after the attention's projection and both Linears of the feed-forward (the paper's Appendix B.1).
+        emb_dropout: after the positions.
+        head_dim: channels of a head; ``dim / heads`` if None.
+        attn_dropout: on the attention weights.
+        drop_path: of the last block, rising linearly from 0.
+        qkv_bias: whether the qkv projection has a bias.
+        norm: factory of the norms.
+        embed: a finished embedder in place of the patch convolution.
+
+    Raises:
+        ValueError: ``image_size`` does not divide into patches, ``dim`` not into heads, or ``pool`` is unknown.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size: Size,
+        patch_size: Size,
+        num_classes: int,
+        dim: int,
+        depth: int,
+        heads: int,
+        mlp_dim: int,
+        pool: Literal["cls", "mean"] = "cls",
+        channels: int = 3,
+        dropout: float = 0.0,
+        emb_dropout: float = 0.0,
+        head_dim: int | None = None,
+        attn_dropout: float = 0.0,
+        drop_path: float = 0.0,
+        qkv_bias: bool = True,
+        norm: NormFactory = LayerNorm,
+        embed: nn.Module | None = None,
+    ) -> None:
+        check_choice("pool", pool, ("cls", "mean"))
+        has_class = pool == "cls"
+        blocks = [
+            Block(
+                dim,
+                GlobalAttention(
+                    dim,
+                    heads,
+                    head_dim=head_dim,
+                    qkv_bias=qkv_bias,
+                    attend=SoftmaxAttend(dropout=attn_dropout),
+                    dropout=dropout,
+                ),
+                Mlp(dim, mlp_dim, dropout=dropout),
+                norm=norm,
+                drop_path=rate,
+            )
+            for rate in drop_path_schedule(drop_path, depth)
+        ]
+        super().__init__(
+            embed=ConvEmbed(patch_size, dim, channels=channels) if embed is None else embed,
+            stages=[
+                Stage(
+                    [
+                        *([ClassToken(dim)] if has_class else []),
+                        LearnedPosition(dim, patch_grid(image_size, patch_size), num_prefix=int(has_class)),
+                        PerToken(nn.Dropout(emb_dropout)),
+                        *blocks,
+                    ]
+                )
+            ],
+            norm=norm(dim) if has_class else None,
+            pool=ClassPool() if has_class else MeanPool(norm(dim)),
+            head=linear_head(dim, num_classes),
+        )
+        self.apply(trunc_normal_linear)
