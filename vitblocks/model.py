@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .attention.attend import Attend
-from .grid import Grid, split_prefix, to_map, to_pair
+from .grid import Grid, Size, split_prefix, to_map, to_pair
 
 
 class FeatureMap(NamedTuple):
@@ -57,6 +57,7 @@ class Model(nn.Module):
         norm: a finished module on the tokens of the last stage, or None.
         pool: ``(x, grid) -> features``.
         head: ``features -> logits``; the features themselves if None.
+        image_size: what the model was made for, if it was made for one; it takes every other size that its parts take.
     """
 
     def __init__(
@@ -67,8 +68,10 @@ class Model(nn.Module):
         pool: nn.Module,
         norm: nn.Module | None = None,
         head: nn.Module | None = None,
+        image_size: Size | None = None,
     ) -> None:
         super().__init__()
+        self.image_size = None if image_size is None else to_pair(image_size, "image_size")
         self.embed = embed
         self.stages = nn.ModuleList(stages)
         self.norm = nn.Identity() if norm is None else norm

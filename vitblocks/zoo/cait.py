@@ -16,6 +16,7 @@ from ..norm import LayerNorm
 from ..pool import ClassPool
 from ..position import LearnedPosition
 from ..prefix import ClassToken, PerToken
+from ..registry import Variant, Variants
 from .sizes import patch_grid
 
 
@@ -100,5 +101,26 @@ class CaiT(Model):
             norm=LayerNorm(dim),
             pool=ClassPool(),
             head=linear_head(dim, num_classes),
+            image_size=image_size,
         )
         self.apply(trunc_normal_linear)
+
+
+def _variant(size: int, dim: int, depth: int, heads: int, layer_scale: float) -> Variant:
+    sizes = {"image_size": size, "patch_size": 16, "dim": dim, "depth": depth, "heads": heads, "mlp_dim": 4 * dim}
+    return Variant(CaiT, {**sizes, "cls_depth": 2, "layer_scale": layer_scale})
+
+
+# Table 2 of the paper; the layer scales are those of the authors' code, which starts the XXS models of 36 blocks at 1e-5.
+VARIANTS: Variants = {
+    "cait_xxs24_224": _variant(224, 192, 24, 4, 1e-5),
+    "cait_xxs24_384": _variant(384, 192, 24, 4, 1e-5),
+    "cait_xxs36_224": _variant(224, 192, 36, 4, 1e-5),
+    "cait_xxs36_384": _variant(384, 192, 36, 4, 1e-5),
+    "cait_xs24_384": _variant(384, 288, 24, 6, 1e-5),
+    "cait_s24_224": _variant(224, 384, 24, 8, 1e-5),
+    "cait_s24_384": _variant(384, 384, 24, 8, 1e-5),
+    "cait_s36_384": _variant(384, 384, 36, 8, 1e-6),
+    "cait_m36_384": _variant(384, 768, 36, 16, 1e-6),
+    "cait_m48_448": _variant(448, 768, 48, 16, 1e-6),
+}

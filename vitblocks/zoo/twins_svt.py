@@ -17,6 +17,7 @@ from ..model import Model, Stage
 from ..norm import LayerNorm, layer_norm
 from ..pool import MeanPool
 from ..position import PEG
+from ..registry import Variant, Variants
 from ..residual import drop_path_schedule
 
 
@@ -137,3 +138,18 @@ def twins_layers(
         if i == 0:
             layers.append(PEG(size.dim, peg_kernel_size))
     return layers
+
+
+def _variant(dims: Sequence[int], depths: Sequence[int], drop_path: float) -> Variant:
+    options: dict[str, object] = {"drop_path": drop_path}
+    for i, (dim, depth, reduction) in enumerate(zip(dims, depths, (8, 4, 2, 1), strict=True), start=1):
+        options |= {f"s{i}_emb_dim": dim, f"s{i}_depth": depth, f"s{i}_global_k": reduction}
+    return Variant(TwinsSVT, options)
+
+
+# Table 1 of the paper, with the reductions and drop path rates of the authors' code.
+VARIANTS: Variants = {
+    "twins_svt_small": _variant((64, 128, 256, 512), (1, 1, 5, 2), 0.2),
+    "twins_svt_base": _variant((96, 192, 384, 768), (1, 1, 9, 1), 0.3),
+    "twins_svt_large": _variant((128, 256, 512, 1024), (1, 1, 9, 1), 0.5),
+}

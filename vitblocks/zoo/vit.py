@@ -18,6 +18,7 @@ from ..norm import LayerNorm, NormFactory
 from ..pool import ClassPool, MeanPool
 from ..position import LearnedPosition
 from ..prefix import ClassToken, PerToken
+from ..registry import Variant, Variants
 from ..residual import drop_path_schedule
 from .sizes import check_choice, patch_grid
 
@@ -102,5 +103,33 @@ class ViT(Model):
             norm=norm(dim) if has_class else None,
             pool=ClassPool() if has_class else MeanPool(norm(dim)),
             head=linear_head(dim, num_classes),
+            image_size=image_size,
         )
         self.apply(trunc_normal_linear)
+
+
+def _sizes(dim: int, depth: int, heads: int) -> dict[str, int]:
+    return {"dim": dim, "depth": depth, "heads": heads, "mlp_dim": 4 * dim}
+
+
+_WIDTHS = {
+    "tiny": _sizes(192, 12, 3),
+    "small": _sizes(384, 12, 6),
+    "base": _sizes(768, 12, 12),
+    "large": _sizes(1024, 24, 16),
+    "huge": _sizes(1280, 32, 16),
+}
+_PUBLISHED = {
+    "tiny": [(16, 224), (16, 384)],
+    "small": [(16, 224), (16, 384), (32, 224), (32, 384), (14, 224)],
+    "base": [(16, 224), (16, 384), (32, 224), (32, 384), (8, 224)],
+    "large": [(16, 224), (16, 384), (32, 224), (32, 384), (14, 224)],
+    "huge": [(14, 224)],
+}
+
+# Base, large and huge are Table 1 of the paper; tiny and small are DeiT's widths (arXiv:2012.12877, Table 1).
+VARIANTS: Variants = {
+    f"vit_{width}_patch{patch}_{size}": Variant(ViT, {"image_size": size, "patch_size": patch, **_WIDTHS[width]})
+    for width, sizes in _PUBLISHED.items()
+    for patch, size in sizes
+}

@@ -1,0 +1,47 @@
+"""Published variants: exact parameter counts, and multiply-adds as the references count them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import vitblocks
+from vitblocks.registry import variants
+
+REFERENCE: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "golden" / "variants.json").read_text())
+
+
+@pytest.mark.parametrize("name", vitblocks.list_models())
+def test_counts_as_the_reference(name: str) -> None:
+    reference = REFERENCE[name]
+    with torch.device("meta"):
+        model = vitblocks.create_model(name, num_classes=reference["config"].get("num_classes", 1000))
+    counted = vitblocks.summary(model, reference["image_size"])
+    assert counted.params == reference["params"]
+    assert counted.macs == pytest.approx(reference["macs"], rel=0.01)
+
+
+def test_lists_by_pattern() -> None:
+    names = vitblocks.list_models("cait*")
+    assert names == sorted(name for name in variants() if name.startswith("cait"))
+    assert "cait_s24_224" in names
+    assert vitblocks.list_models("no such model") == []
+
+
+def test_overrides_and_features() -> None:
+    with torch.device("meta"):
+        model = vitblocks.create_model("vit_tiny_patch16_224", num_classes=0, depth=2)
+    assert len(list(model.blocks())) == 2
+    assert isinstance(model.head, nn.Identity)
+
+
+def test_unknown_names_and_options_are_refused() -> None:
+    with pytest.raises(ValueError, match="cait_s24_224"):
+        vitblocks.create_model("cait_s24_225")
+    with pytest.raises(TypeError, match="colour"):
+        vitblocks.create_model("cait_s24_224", colour="blue")

@@ -1,0 +1,146 @@
+"""What a model is made of: shapes, parameters, multiply-adds and activations, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..grid import Size, to_pair
+
+
+@dataclass(frozen=True)
+class LayerSummary:
+    """One layer: its name, its class, the shape it gives, its parameters, multiply-adds and activations for one image."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    params: int
+    macs: int
+    activations: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A model for one image: totals, and the layers in the order they run.
+
+    ``macs`` are the multiply-adds of matrix products and convolutions, attention included; norms, activations and softmax are not
+    counted. ``activations`` are the elements that the layers listed give.
+    """
+
+    model: str
+    image: tuple[int, ...]
+    params: int
+    macs: int
+    activations: int
+    layers: list[LayerSummary] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        head = ("layer", "kind", "shape", "parameters", "MACs", "activations")
+        rows = [(r.name, r.kind, "x".join(map(str, r.shape)), *_figures(r)) for r in self.layers]
+        total = ("total", self.model, "x".join(map(str, self.image)), *_figures(self))
+        widths = [max(len(row[i]) for row in [head, *rows, total]) for i in range(len(head))]
+        rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+        lines = [_line(head, widths), rule, *(_line(row, widths) for row in rows), rule, _line(total, widths)]
+        return "\n".join(lines)
+
+
+def summary(model: nn.Module, image_size: Size | None = None, *, channels: int | None = None) -> Summary:
+    """Count a model for one image without computing anything: it runs on the meta device, the model itself is left alone.
+
+    Args:
+        model: a model whose forward takes an image ``(1, channels, height, width)``.
+        image_size: an int or a (height, width); if None the size that the model was made for, 224 where it names none.
+        channels: of the image; as its first convolution or embedder takes if None.
+
+    Raises:
+        ValueError: what the model raises for that size.
+    """
+    size = getattr(model, "image_size", None) or 224 if image_size is None else image_size
+    height, width = to_pair(size, "image_size")
+    image = torch.empty(1, _channels(model) if channels is None else channels, height, width, device="meta")
+    state = {name: torch.empty_like(t, device="meta") for name, t in _tensors(model)}
+    image = image.to(next((t.dtype for t in state.values() if t.is_floating_point()), image.dtype))
+    rows = list(_rows(model))
+    shapes: dict[str, tuple[int, ...]] = {}
+    hooks = [module.register_forward_hook(_keep_shape(shapes, name)) for name, module in rows]
+    modes = {module: module.training for module in model.modules()}
+    counter = FlopCounterMode(display=False)
+    try:
+        model.eval()
+        with torch.no_grad(), counter:
+            functional_call(model, state, (image,))
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, training in modes.items():
+            module.training = training
+    counts = counter.get_flop_counts()
+    root = type(model).__name__
+    layers = [
+        _layer(name, module, shapes[name], counts.get(f"{root}.{name}", {})) for name, module in rows if name in shapes
+    ]
+    return Summary(
+        model=root,
+        image=tuple(image.shape[1:]),
+        params=sum(p.numel() for p in model.parameters()),
+        macs=counter.get_total_flops() // 2,
+        activations=sum(layer.activations for layer in layers),
+        layers=layers,
+    )
+
+
+def _rows(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The modules that are a row each: the children, those of containers in their place; modules without effect are left out."""
+    for name, child in model.named_children():
+        if isinstance(child, nn.Identity):
+            continue
+        if name == "stages" or isinstance(child, nn.ModuleList) or type(child).__name__ == "Stage":
+            yield from ((f"{name}.{inner}", module) for inner, module in _rows(child))
+        else:
+            yield name, child
+
+
+def _layer(name: str, module: nn.Module, shape: tuple[int, ...], flops: dict[Any, int]) -> LayerSummary:
+    activations = 1
+    for side in shape:
+        activations *= side
+    params = sum(p.numel() for p in module.parameters())
+    return LayerSummary(name, type(module).__name__, shape, params, sum(flops.values()) // 2, activations)
+
+
+def _keep_shape(shapes: dict[str, tuple[int, ...]], name: str) -> Any:
+    def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+        x = output[0] if isinstance(output, tuple) else output
+        if isinstance(x, Tensor):
+            shapes[name] = tuple(x.shape[1:])
+
+    return hook
+
+
+def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from model.named_parameters()
+    yield from model.named_buffers()
+
+
+def _channels(model: nn.Module) -> int:
+    for module in model.modules():
+        for attribute in ("channels", "in_channels"):
+            if isinstance(count := getattr(module, attribute, None), int):
+                return count
+    return 3
+
+
+def _figures(counts: LayerSummary | Summary) -> tuple[str, str, str]:
+    return f"{counts.params:,}", f"{counts.macs:,}", f"{counts.activations:,}"
+
+
+def _line(row: tuple[str, ...], widths: list[int]) -> str:
+    cells = [cell.ljust(w) if i < 3 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))]
+    return "  ".join(cells).rstrip()

@@ -1,0 +1,67 @@
+"""Published variants by name: ``create_model("cait_s24_224")``, ``list_models("cait*")``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib import import_module
+from typing import Any, NamedTuple, TypeAlias
+
+from .model import Model
+
+ZOO = ("cait", "twins_svt", "vit")
+"""The zoo modules that hold a table ``VARIANTS``."""
+
+
+class Variant(NamedTuple):
+    """What a published variant is built by, and with which sizes."""
+
+    build: Callable[..., Model]
+    options: Mapping[str, Any]
+
+
+Variants: TypeAlias = dict[str, Variant]
+
+
+@cache
+def variants() -> Variants:
+    """Every published variant, from the table of each zoo module.
+
+    Raises:
+        ValueError: two zoo modules name the same variant.
+    """
+    table: Variants = {}
+    for module in ZOO:
+        own: Variants = import_module(f".zoo.{module}", __package__).VARIANTS
+        if twice := table.keys() & own.keys():
+            raise ValueError(f"zoo.{module} names variants that another module names too: {sorted(twice)}")
+        table.update(own)
+    return table
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """The names of the published variants that match a shell pattern, sorted; every one by default."""
+    return sorted(name for name in variants() if fnmatchcase(name, pattern))
+
+
+def create_model(name: str, num_classes: int = 1000, **overrides: Any) -> Model:
+    """A published variant with fresh weights.
+
+    Args:
+        name: as :func:`list_models` gives it.
+        num_classes: 0 for features.
+        overrides: arguments of the zoo class to change (``drop_path=0.1``, ``image_size=384``).
+
+    Raises:
+        ValueError: no variant of this name; the message names close ones.
+        TypeError: an override that the zoo class does not take.
+    """
+    table = variants()
+    if name not in table:
+        close = get_close_matches(name, table, n=3)
+        hint = f"did you mean {', '.join(close)}?" if close else "see vitblocks.list_models()"
+        raise ValueError(f"no published variant is called {name!r}; {hint}")
+    variant = table[name]
+    return variant.build(**{**variant.options, "num_classes": num_classes, **overrides})
