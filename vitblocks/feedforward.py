@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from math import log2
 
 from torch import Tensor, nn
 
-from .grid import Grid, num_prefix, split_prefix, to_map, to_tokens
+from .grid import Grid, half_kernel, num_prefix, split_prefix, to_map, to_tokens
 from .prefix import join_prefix
 
 Activation = Callable[[], nn.Module]
+
+TanhGELU: Activation = partial(nn.GELU, approximate="tanh")
+"""GELU by its tanh approximation (arXiv:1606.08415, Section 2), which JAX code uses by default."""
+
+
+class QuickGELU(nn.Module):
+    """GELU by a sigmoid, ``x * sigmoid(1.702 x)`` (arXiv:1606.08415, Section 2), as in the authors' code of CvT."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (1.702 * x).sigmoid()
 
 
 class Mlp(nn.Module):
@@ -87,9 +99,16 @@ class SqueezeExcite(nn.Module):
 class EfficientChannelAttention(nn.Module):
     """Scale each channel by a 1-D convolution over the channel means (ECA, arXiv:1910.03151, eq. 5): ``(B, C, H, W)`` kept."""
 
+    @classmethod
+    def for_channels(cls, channels: int, *, gate: Activation = nn.Sigmoid) -> EfficientChannelAttention:
+        """With the odd kernel that suits so many channels (eq. 12, gamma 2 and b 1, rounded as in the authors' code)."""
+        kernel_size = int(abs(log2(channels) + 1) / 2)
+        return cls(kernel_size + (kernel_size + 1) % 2, gate=gate)
+
     def __init__(self, kernel_size: int = 3, *, gate: Activation = nn.Sigmoid) -> None:
+        """Raises ValueError for an even ``kernel_size``."""
         super().__init__()
-        self.conv = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
+        self.conv = nn.Conv1d(1, 1, kernel_size, padding=half_kernel(kernel_size), bias=False)
         self.gate = gate()
 
     def forward(self, image: Tensor) -> Tensor:
@@ -105,7 +124,7 @@ class ConvFeedForward(nn.Module):
     Args:
         dim: channels in and out.
         mlp_dim: hidden channels; ``4 * dim`` if None.
-        kernel_size: of the depthwise convolution.
+        kernel_size: of the depthwise convolution, odd; another raises ValueError.
         activation: after the first two convolutions (ReLU6 or Hardswish in the paper).
         channel_attention: a map -> map module on the ``mlp_dim`` channels before the last convolution
             (:class:`SqueezeExcite`, :class:`EfficientChannelAttention`), or None.
@@ -125,7 +144,9 @@ class ConvFeedForward(nn.Module):
         self.conv1 = nn.Conv2d(dim, mlp_dim, 1, bias=False)
         self.norm1 = nn.BatchNorm2d(mlp_dim)
         self.act = activation()
-        self.conv = nn.Conv2d(mlp_dim, mlp_dim, kernel_size, padding=kernel_size // 2, groups=mlp_dim, bias=False)
+        self.conv = nn.Conv2d(
+            mlp_dim, mlp_dim, kernel_size, padding=half_kernel(kernel_size), groups=mlp_dim, bias=False
+        )
         self.norm = nn.BatchNorm2d(mlp_dim)
         self.channel_attention = nn.Identity() if channel_attention is None else channel_attention
         self.conv2 = nn.Conv2d(mlp_dim, dim, 1, bias=False)

@@ -31,6 +31,17 @@ def to_pair(size: Size, name: str = "size", minimum: int = 1) -> tuple[int, int]
     return pair[0], pair[1]
 
 
+def half_kernel(kernel_size: int) -> int:
+    """The padding with which a convolution of stride 1 keeps the size.
+
+    Raises:
+        ValueError: an even kernel, which no padding on both sides can do that for.
+    """
+    if kernel_size < 1 or kernel_size % 2 == 0:
+        raise ValueError(f"kernel_size must be odd and positive, got {kernel_size}")
+    return kernel_size // 2
+
+
 def image_grid(grid: Grid, what: str) -> tuple[int, int]:
     """The grid as ``(H, W)``, for a part that needs the geometry of the image.
 

@@ -20,3 +20,25 @@ def fan_out_conv(module: nn.Module) -> None:
         nn.init.normal_(module.weight, std=(2.0 / fan_out) ** 0.5)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def trunc_normal_conv(module: nn.Module, std: float = 0.02) -> None:
+    """Convolutions: weights a truncated normal of this standard deviation, biases zero."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.trunc_normal_(module.weight, std=std)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def kaiming_conv(module: nn.Module) -> None:
+    """Convolutions: weights normal with variance ``2 / (kernel area * out channels)``, biases zero (arXiv:1502.01852, by fan out)."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def fan_in_conv(module: nn.Module) -> None:
+    """Convolutions: weights normal with variance ``2 / fan in`` (arXiv:1502.01852, eq. 10), biases left as they are."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from .model import Model
 
-ZOO = ("cait", "twins_svt", "vit")
+ZOO = ("cait", "cct", "deepvit", "distill", "local_vit", "mobile_vit", "nest", "pit", "t2t", "twins_svt", "vit")
 """The zoo modules that hold a table ``VARIANTS``."""
 
 

@@ -2,11 +2,12 @@
 
 from .attend import Attend, SoftmaxAttend
 from .base import Attention, CrossAttention, FusedAttention
+from .carried_padding import CarryPadding, DropPadding, PaddedRegionalAttention
 from .class_attention import ClassAttention
 from .conv_projection import ConvProjectionAttention
 from .downsampling import DownsamplingAttention
 from .global_attention import GlobalAttention
-from .interleaved import Interleaved
+from .interleaved import Interleaved, ResizeToMultiple
 from .kernel import KernelAttend
 from .local_window import DilatedWindowAttention, LocalWindowAttention, WindowAttention
 from .re_attention import ReAttend, ReAttention
@@ -14,27 +15,32 @@ from .reduced import ReducedAttention
 from .regional import RegionalAttention
 from .smoothed import SmoothedSoftmaxAttend
 from .talking_heads import TalkingHeadsAttend, TalkingHeadsAttention
-from .windows import DilatedWindows, Partition, ShiftedWindows, Windows
+from .windows import DilatedWindows, LongDistanceWindows, Partition, ShiftedWindows, Windows
 
 __all__ = [
     "Attend",
     "Attention",
+    "CarryPadding",
     "ClassAttention",
     "ConvProjectionAttention",
     "CrossAttention",
     "DilatedWindowAttention",
     "DilatedWindows",
     "DownsamplingAttention",
+    "DropPadding",
     "FusedAttention",
     "GlobalAttention",
     "Interleaved",
     "KernelAttend",
     "LocalWindowAttention",
+    "LongDistanceWindows",
+    "PaddedRegionalAttention",
     "Partition",
     "ReAttend",
     "ReAttention",
     "ReducedAttention",
     "RegionalAttention",
+    "ResizeToMultiple",
     "ShiftedWindows",
     "SmoothedSoftmaxAttend",
     "SoftmaxAttend",

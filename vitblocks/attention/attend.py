@@ -26,6 +26,11 @@ def mask_bias(allowed: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(~allowed, float("-inf"))
 
 
+def hide_keys(weights: Tensor, bias: Tensor | None) -> Tensor:
+    """Weights that are zero wherever the bias is -inf, for Attends that change them after the softmax."""
+    return weights if bias is None else weights.masked_fill(bias == float("-inf"), 0.0)
+
+
 def fold_groups(x: Tensor) -> Tensor:
     """``(B, ..., heads, n, d)`` as ``(B', heads, n, d)``: everything before the heads becomes the batch, batch-major."""
     return x if x.dim() == 4 else x.reshape(-1, *x.shape[-3:])

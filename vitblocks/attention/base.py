@@ -123,13 +123,20 @@ class FusedAttention(Attention):
         self.qkv = nn.Linear(dim, width, bias=qkv_bias) if qkv is None else qkv
         self.rotary = rotary
 
-    def project(self, tokens: Tensor, grid: Grid) -> tuple[Tensor, Tensor, Tensor]:
-        """Tokens ``(..., n, dim)`` as q, k, v ``(..., heads, n, d)``; ``grid`` is where the last of them lie, for rotary."""
+    def split_qkv(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens ``(..., n, dim)`` as q, k, v ``(..., heads, n, d)``, before any rotary position."""
         widths = [self.heads * self.head_dim, self.heads * self.head_dim, self.heads * self.value_dim]
         q, k, v = (split_heads(part, self.heads) for part in self.qkv(tokens).split(widths, dim=-1))
-        if self.rotary is not None:
-            q, k = self.rotary(q, k, grid)
         return q, k, v
+
+    def turn(self, q: Tensor, k: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+        """Queries and keys with their rotary positions, if there are any; the last ``prod(grid)`` of each lie on ``grid``."""
+        return (q, k) if self.rotary is None else self.rotary(q, k, grid)
+
+    def project(self, tokens: Tensor, grid: Grid) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens ``(..., n, dim)`` as q, k, v ``(..., heads, n, d)``; ``grid`` is where the last of them lie, for rotary."""
+        q, k, v = self.split_qkv(tokens)
+        return *self.turn(q, k, grid), v
 
     def mix(self, tokens: Tensor, grid: Grid, prefix: int = 0, mask: Tensor | None = None) -> Tensor:
         """Tokens ``(..., prefix + prod(grid), dim)`` attending to one another within each group.

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..grid import Grid, num_prefix, split_prefix, to_map, to_tokens
+from ..grid import Grid, half_kernel, num_prefix, split_prefix, to_map, to_tokens
 from ..prefix import join_prefix
 from .attend import SoftmaxAttend
 from .base import Attention, split_heads
@@ -20,7 +20,7 @@ class ConvProjection(nn.Module):
 
     def __init__(self, dim: int, out_dim: int, *, kernel_size: int = 3, stride: int = 1, bias: bool = True) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(dim, dim, kernel_size, stride, kernel_size // 2, groups=dim, bias=False)
+        self.conv = nn.Conv2d(dim, dim, kernel_size, stride, half_kernel(kernel_size), groups=dim, bias=False)
         self.norm = nn.BatchNorm2d(dim)
         self.linear = nn.Linear(dim, out_dim, bias=bias)
 
@@ -37,7 +37,7 @@ class ConvProjectionAttention(Attention):
     Keys and values may come from a coarser grid. Prefix tokens pass the convolutions by.
 
     Args:
-        kernel_size: of the depthwise convolutions.
+        kernel_size: of the depthwise convolutions, odd; another raises ValueError.
         kv_stride: stride of the keys' and values' convolutions.
         qkv_bias: whether the Linears after them have a bias.
         others: see :class:`~vitblocks.attention.base.Attention`. The logits are scaled by ``dim ** -0.5`` with the *whole* embedding's

@@ -4,9 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..grid import Grid, Size, image_grid, require_no_prefix, to_pair
+from ..grid import Grid, Size, image_grid, require_no_prefix, to_map, to_pair, to_tokens
+from .windows import round_up
+
+
+class ResizeToMultiple(nn.Module):
+    """Run a layer on the map resized up to a multiple of ``multiple``, and resize what it gives back (MobileViT, authors' code).
+
+    ``(B, H*W, C) -> (B, H*W, C)``, bilinear; a map that is a multiple goes straight through. Raises ValueError in ``forward`` with prefix
+    tokens, where it resizes.
+    """
+
+    def __init__(self, layer: nn.Module, multiple: Size = 2) -> None:
+        super().__init__()
+        self.layer = layer
+        self.multiple = to_pair(multiple, "multiple")
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        size = image_grid(grid, "ResizeToMultiple")
+        larger = (round_up(size[0], self.multiple[0]), round_up(size[1], self.multiple[1]))
+        if larger == size:
+            return self.layer(x, grid)
+        require_no_prefix(x, grid, "ResizeToMultiple")
+        resized, _ = to_tokens(_resize(to_map(x, grid), larger))
+        back, _ = to_tokens(_resize(to_map(self.layer(resized, larger), larger), size))
+        return back
+
+    def extra_repr(self) -> str:
+        return f"multiple={self.multiple}"
+
+
+def _resize(image: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(image, size=size, mode="bilinear", align_corners=False)
 
 
 class Interleaved(nn.Module):

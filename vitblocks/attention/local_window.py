@@ -27,6 +27,8 @@ class WindowAttention(FusedAttention):
         self.windows = windows
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        if grid == (0, 0):
+            return self.mix(x, grid, x.shape[1])
         prefix, patches = split_prefix(x, grid)
         window = self.windows.window(grid)
         mask = partition_mask(self.windows, grid, x)
@@ -36,13 +38,15 @@ class WindowAttention(FusedAttention):
 
     def _with_prefix(self, x: Tensor, grid: Grid, prefix: int, mask: Tensor | None) -> Tensor:
         """Windows attend to the prefix and themselves; the prefix attends to all tokens, without position bias."""
-        q, k, v = self.project(x, grid)
-        to_all = self.attend(q[:, :, :prefix], k, v)
+        q, k, v = self.split_qkv(x)
+        to_all = self.attend(q[:, :, :prefix], self.turn(q, k, grid)[1], v)
         window = self.windows.window(grid)
         queries, keys, values = (self._in_windows(part[:, :, prefix:], grid) for part in (q, k, v))
         groups = queries.shape[1]
         keys = torch.cat([_repeat(k[:, :, :prefix], groups), keys], dim=-2)
         values = torch.cat([_repeat(v[:, :, :prefix], groups), values], dim=-2)
+        # Positions are those of the window's own grid, as without prefix tokens: dilated tokens are one place apart there.
+        queries, keys = self.turn(queries, keys, window)
         if mask is not None:
             mask = torch.cat([mask.new_zeros(*mask.shape[:-1], prefix), mask], dim=-1)
         bias = self.bias(window, prefix)

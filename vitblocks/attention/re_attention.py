@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .attend import Attend, fold_groups
+from .attend import Attend, fold_groups, hide_keys
 from .global_attention import GlobalAttention
 from .talking_heads import HeadMix
 
@@ -15,7 +15,7 @@ class ReAttend(Attend):
     """Softmax, a learned mix of the heads, BatchNorm over heads (DeepViT, arXiv:2103.11886, Section 4.1, eq. 4).
 
     As published: the mix has a bias and a convolution's initialisation, the norm's statistics are per head over all images, queries
-    and keys, and rows are not renormalised.
+    and keys, and rows are not renormalised. A key that a bias of -inf hides keeps no weight after the norm.
 
     Args:
         heads: attention heads.
@@ -41,7 +41,7 @@ class ReAttend(Attend):
     def weights(self, q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
         softmax = self.logits(q, k, bias).softmax(dim=-1)
         weights = self.norm(self.mix(fold_groups(softmax))) * self.weight_scale
-        return weights.reshape(softmax.shape)
+        return hide_keys(weights.reshape(softmax.shape), bias)
 
 
 class ReAttention(GlobalAttention):

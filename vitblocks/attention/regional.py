@@ -14,6 +14,22 @@ from .base import FusedAttention
 from .windows import Windows, labels_mask
 
 
+def split_regional(x: Tensor, grid: Grid, windows: Windows, what: str) -> tuple[Tensor, Tensor]:
+    """``x (B, R + H*W, C)`` as regional tokens ``(B, R, C)``, row-major, one per window, and patches ``(B, H*W, C)``.
+
+    Raises:
+        ValueError: the prefix tokens are not as many as the windows.
+    """
+    regional, patches = split_prefix(x, grid)
+    rows, columns = windows.counts(grid)
+    if regional.shape[1] != rows * columns:
+        raise ValueError(
+            f"{what} needs one prefix token per window: grid {grid} has {rows} x {columns} windows of "
+            f"{windows.window(grid)}, x carries {regional.shape[1]} prefix token(s)"
+        )
+    return regional, patches
+
+
 class RegionalAttention(FusedAttention):
     """Attention of a window's tokens and its regional token (RegionViT, arXiv:2106.02689, Section 3.2, eq. 2).
 
@@ -36,17 +52,14 @@ class RegionalAttention(FusedAttention):
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         if grid == (0, 0):
             return self.mix(x, grid, x.shape[1])
-        regional, patches = split_prefix(x, grid)
-        windows = self.windows.split(patches, grid)
-        count = windows.shape[1]
-        if regional.shape[1] != count:
-            raise ValueError(
-                f"RegionalAttention needs one prefix token per window: grid {grid} has {count} windows of "
-                f"{self.windows.window(grid)}, x carries {regional.shape[1]} prefix token(s)"
-            )
-        together = torch.cat([regional[:, :, None], windows], dim=2)
-        mixed = self.mix(together, self.windows.window(grid), 1, self._mask(grid, x))
-        return join_prefix(mixed[:, :, 0], self.windows.join(mixed[:, :, 1:], grid))
+        regional, patches = split_regional(x, grid, self.windows, type(self).__name__)
+        return join_prefix(*self.mix_regions(regional, patches, grid, self._mask(grid, x)))
+
+    def mix_regions(self, regional: Tensor, patches: Tensor, grid: Grid, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Every window together with its regional token; ``mask`` is a bias ``(R, 1, 1 + n, 1 + n)``."""
+        together = torch.cat([regional[:, :, None], self.windows.split(patches, grid)], dim=2)
+        mixed = self.mix(together, self.windows.window(grid), 1, mask)
+        return mixed[:, :, 0], self.windows.join(mixed[:, :, 1:], grid)
 
     def _mask(self, grid: Grid, like: Tensor) -> Tensor | None:
         labels = self.windows.labels(grid, like.device)

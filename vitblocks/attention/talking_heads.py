@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..contract import contract
-from .attend import Attend, fold_bias, fold_groups
+from .attend import Attend, fold_bias, fold_groups, hide_keys
 from .global_attention import GlobalAttention
 
 
@@ -43,8 +43,8 @@ class HeadMix(nn.Module):
 class TalkingHeadsAttend(Attend):
     """Softmax attention whose heads are mixed before and after the softmax (arXiv:2003.02436, Section 4).
 
-    Both mixes have a bias, as CaiT's have (arXiv:2103.17239). They start at the identity, so that a fresh one is plain attention;
-    ``init_std=None`` starts them as Linear layers.
+    Both mixes have a bias, as CaiT's have (arXiv:2103.17239); a key that a bias of -inf hides gets no weight from the second. They
+    start at the identity, so that a fresh one is plain attention; ``init_std=None`` starts them as Linear layers.
     """
 
     def __init__(
@@ -62,21 +62,19 @@ class TalkingHeadsAttend(Attend):
         return (mixed if bias is None else mixed + bias).softmax(dim=-1)
 
     def weights(self, q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
-        weights = self.mix_weights(self.softmax(*self._folded(q, k, bias)))
-        return weights.reshape(*q.shape[:-1], k.shape[-2])
+        folded = None if bias is None else fold_bias(bias, q)
+        mixed = self.mix_weights(self.softmax(fold_groups(q), fold_groups(k), folded))
+        return hide_keys(mixed, folded).reshape(*q.shape[:-1], k.shape[-2])
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-        if self.training and self.dropout:
+        if (self.training and self.dropout) or bias is not None:
             return super().forward(q, k, v, bias)
-        softmax = self.softmax(*self._folded(q, k, bias))
+        softmax = self.softmax(fold_groups(q), fold_groups(k), None)
         values = fold_groups(v)
         mixed = contract("bgh,bhnm,bgmd->bgnd", self.mix_weights.per_sample(softmax.shape[0]), softmax, values)
         # The mix's bias is the same for every key, so its share of the output is the sum of the values.
         mixed = mixed + self.mix_weights.bias[:, None, None] * values.sum(dim=-2, keepdim=True)
         return mixed.reshape(*q.shape[:-1], v.shape[-1])
-
-    def _folded(self, q: Tensor, k: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-        return fold_groups(q), fold_groups(k), None if bias is None else fold_bias(bias, q)
 
 
 class TalkingHeadsAttention(GlobalAttention):

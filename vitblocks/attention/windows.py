@@ -91,6 +91,11 @@ class Windows:
         rows, columns = self.window(grid)
         return round_up(grid[0], rows), round_up(grid[1], columns)
 
+    def counts(self, grid: Grid) -> tuple[int, int]:
+        """How many windows lie below one another, and side by side."""
+        (rows, columns), (height, width) = self.window(grid), self.padded(grid)
+        return height // rows, width // columns
+
     def split(self, patches: Tensor, grid: Grid) -> Tensor:
         rows, columns = self.window(grid)
         image = pad_to(patches, grid, self.padded(grid))
@@ -98,9 +103,7 @@ class Windows:
         return image.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
     def join(self, windows: Tensor, grid: Grid) -> Tensor:
-        rows, columns = self.window(grid)
-        padded = self.padded(grid)
-        image = windows.unflatten(2, (rows, columns)).unflatten(1, (padded[0] // rows, padded[1] // columns))
+        image = windows.unflatten(2, self.window(grid)).unflatten(1, self.counts(grid))
         image = image.transpose(2, 3).flatten(3, 4).flatten(1, 2)
         return image[:, : grid[0], : grid[1]].flatten(1, 2)
 
@@ -231,3 +234,38 @@ class DilatedWindows:
             return None
         labels = _padding_labels((grid[0], grid[1]), padded, device)
         return self.split(labels, padded)[0, :, :, 0]
+
+
+@dataclass(frozen=True)
+class LongDistanceWindows:
+    """CrossFormer's long distance groups (arXiv:2108.00154, Section 3.2), as the authors' code chooses them.
+
+    :class:`DilatedWindows` of ``size``, ``dilation`` apart; but :class:`Windows` on a map with a side no longer than the window, where a
+    group already spans the map and distance would only scatter it.
+    """
+
+    size: Size = 7
+    dilation: Size = 8
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", to_pair(self.size, "window"))
+        object.__setattr__(self, "dilation", to_pair(self.dilation, "dilation"))
+
+    def on(self, grid: Grid) -> Windows | DilatedWindows:
+        """The partition that a map of this grid gets."""
+        height, width = image_grid(grid, "long distance windows")
+        rows, columns = to_pair(self.size)
+        small = height <= rows or width <= columns
+        return Windows(self.size) if small else DilatedWindows(self.size, self.dilation)
+
+    def window(self, grid: Grid) -> tuple[int, int]:
+        return self.on(grid).window(grid)
+
+    def split(self, patches: Tensor, grid: Grid) -> Tensor:
+        return self.on(grid).split(patches, grid)
+
+    def join(self, windows: Tensor, grid: Grid) -> Tensor:
+        return self.on(grid).join(windows, grid)
+
+    def labels(self, grid: Grid, device: torch.device | None = None) -> Tensor | None:
+        return self.on(grid).labels(grid, device)

@@ -1,0 +1,87 @@
+"""Other libraries' weights into our models and back, and our own weights on disk.
+
+``load(model, state_dict, layout="timm")`` puts a checkpoint into a model, ``export(model, layout="timm")`` gives it back under the
+same keys. A layout is named after whose keys it reads: ``timm``, ``official`` (the authors' own code), ``hf``, ``vit_pytorch``;
+:func:`layouts` lists those of a model. ``save`` and ``load_file`` keep our own weights in a safetensors file.
+
+Adding an architecture
+----------------------
+A zoo class in ``vitblocks/zoo/cait.py`` (or anywhere else in the package) is served by the file of the same name here,
+``vitblocks/checkpoint/cait.py``. It is imported when a model of that class is first converted; there is no list to add it to. It holds
+one table ``LAYOUTS: {zoo class: {layout: key map}}``. A subclass uses its parent's key maps unless it has its own.
+
+A key map is a sequence of :class:`Rule` and :class:`Computed`, or a function ``model -> sequence`` where sizes matter. ::
+
+    OFFICIAL = (
+        Rule("cls_token", "stages.0.class_token.token"),
+        Rule("layers.{s}.blocks.{b}.{p}", "stages.{s}.blocks.{b}.{p}"),
+        Rule(("fuse.{s}.wk.{p}", "fuse.{s}.wv.{p}"), "fuse.{s}.kv.{p}", Concat(2)),
+        Computed("layers.{s}.index", at="stages.{s}.bias.table", function=relative_index),
+    )
+
+- ``Rule(theirs, ours, transform)`` says that these keys of theirs are those keys of ours. A key of ours belongs to the first rule
+  whose template fits it, so exceptions come before the rule. Rules that fit nothing in a model do nothing.
+- In a template of ours ``{p}`` fits any rest (``weight``, ``attn.qkv.bias``), ``{w}`` one word without a dot, every other name a number.
+  Theirs is filled with what ours fitted and may do sums: ``{b+1}``, ``{2*n+s}``. ``{n}`` is how many blocks of all stages come before.
+- Our keys are written as *addresses* (:func:`addresses`), which do not depend on where in a list a layer stands: in a stage, a layer
+  that holds an Attend is ``blocks.{b}``, counting these alone; another is its class name, ``stages.0.class_token.token``,
+  ``stages.1.peg.conv.weight``, with ``_1``, ``_2`` where the class comes again. Inside a layer, and everywhere outside of stages, an
+  address is the plain ``state_dict`` key. ``print(*addresses(model), sep="\\n")`` shows them.
+- ``within(theirs, ours, rules)`` puts a table for one block under a prefix on both sides.
+- Transforms (:mod:`~vitblocks.checkpoint.transforms`) have a forward (theirs to ours) and an inverse: ``Concat``, ``Unsqueeze``,
+  ``Permute``, ``Reshape``, ``Reorder``, ``PatchPixels``, ``Tied``, ``Chain``, ``Inverted``, and ``Functions`` for anything else.
+- ``Computed`` declares a key of theirs that we do not hold, because it can be computed: ignored on load, computed on export.
+"""
+
+from .address import addresses
+from .convert import convert, export, layouts, load
+from .report import Misshaped, Missing, Report
+from .rules import Computed, KeyMap, Rule, within
+from .storage import load_file, save
+from .transforms import (
+    Chain,
+    Concat,
+    Functions,
+    Inverted,
+    PatchPixels,
+    Permute,
+    Reorder,
+    Reshape,
+    Same,
+    Tied,
+    Transform,
+    Unsqueeze,
+    heads_from_fastest,
+    heads_from_interleaved,
+)
+
+__all__ = [
+    "Chain",
+    "Computed",
+    "Concat",
+    "Functions",
+    "Inverted",
+    "KeyMap",
+    "Misshaped",
+    "Missing",
+    "PatchPixels",
+    "Permute",
+    "Reorder",
+    "Report",
+    "Reshape",
+    "Rule",
+    "Same",
+    "Tied",
+    "Transform",
+    "Unsqueeze",
+    "addresses",
+    "convert",
+    "export",
+    "heads_from_fastest",
+    "heads_from_interleaved",
+    "layouts",
+    "load",
+    "load_file",
+    "save",
+    "within",
+]

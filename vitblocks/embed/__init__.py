@@ -1,11 +1,14 @@
 """Patch embedders and downsamplers, and the adaptors that make them from convolutions."""
 
-from .adaptors import Downsample, MapEmbed, OnMap, PatchConv2d
+from .adaptors import Downsample, MapEmbed, OnMap, OnSequence, PatchConv2d, SlidingConv2d
 from .conv import ConvEmbed
 from .cross_scale import CrossScaleConv
-from .downsample import BlockAggregation, ConvDownsample, PatchMerging, PoolingDownsample
+from .downsample import BlockAggregation, ConvDownsample, PatchMerging, PoolingDownsample, SameMaxPool2d
+from .inverted_residual import InvertedResidual
 from .linear import LinearEmbed
+from .regional import DownsampleBothMaps, OnBothMaps, RegionalEmbed
 from .stem import CompactStem, ConvStem, ConvUnit, PatchStem
+from .token_transformer import TokenTransformer, token_performer
 from .unfold import Unfold, UnfoldEmbed
 
 __all__ = [
@@ -17,13 +20,22 @@ __all__ = [
     "ConvUnit",
     "CrossScaleConv",
     "Downsample",
+    "DownsampleBothMaps",
+    "InvertedResidual",
     "LinearEmbed",
     "MapEmbed",
+    "OnBothMaps",
     "OnMap",
+    "OnSequence",
     "PatchConv2d",
     "PatchMerging",
     "PatchStem",
     "PoolingDownsample",
+    "RegionalEmbed",
+    "SameMaxPool2d",
+    "SlidingConv2d",
+    "TokenTransformer",
     "Unfold",
     "UnfoldEmbed",
+    "token_performer",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 
 import torch
@@ -75,6 +76,25 @@ class OnMap(nn.Module):
         return join_prefix(prefix, patches)
 
 
+class OnSequence(nn.Module):
+    """A module from elsewhere that takes the whole sequence, ``(B, N, C) -> (B, N, C)``, as a layer: the grid passes by.
+
+    Raises:
+        ValueError: in ``forward``, where the module changes the shape.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        y = self.module(x)
+        if y.shape != x.shape:
+            name = type(self.module).__name__
+            raise ValueError(f"{name} must keep the shape {tuple(x.shape)} of the sequence, it gave {tuple(y.shape)}")
+        return y
+
+
 class Downsample(nn.Module):
     """A map -> map module as a transition: ``(x, grid) -> (x, grid)`` on the grid that the module gives.
 
@@ -121,6 +141,43 @@ class PatchConv2d(nn.Conv2d):
     def forward(self, image: Tensor) -> Tensor:
         check_patches((image.shape[2], image.shape[3]), (self.kernel_size[0], self.kernel_size[1]))
         return super().forward(image)
+
+
+class SlidingConv2d(nn.Conv2d):
+    """A convolution whose kernel slides in steps of its own, so that patches overlap.
+
+    Raises:
+        ValueError: in ``forward``, for a map smaller than the kernel.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: Size, *, stride: Size, padding: Size) -> None:
+        size, step = to_pair(kernel_size, "kernel_size"), to_pair(stride, "stride")
+        margin = to_pair(padding, "padding", minimum=0)
+        super().__init__(in_channels, out_channels, size, step, margin)
+        self.margin = margin
+
+    def forward(self, image: Tensor) -> Tensor:
+        sliding_grid((image.shape[2], image.shape[3]), self.kernel_size, self.stride, self.margin)
+        return super().forward(image)
+
+
+def sliding_grid(
+    size: tuple[int, int], kernel_size: Sequence[int], stride: Sequence[int], padding: Sequence[int] = (0, 0)
+) -> tuple[int, int]:
+    """How many places a kernel takes on a map of this (height, width), row by row and column by column.
+
+    Raises:
+        ValueError: the map is smaller than the kernel; the message names the smallest that is not.
+    """
+    least = tuple(max(k - 2 * p, 1) for k, p in zip(kernel_size, padding, strict=True))
+    if size[0] < least[0] or size[1] < least[1]:
+        raise ValueError(
+            f"a size of {tuple(size)} is smaller than the kernel {tuple(kernel_size)} with a padding of {tuple(padding)}: "
+            f"{least} or more would do"
+        )
+    sides = zip(size, kernel_size, stride, padding, strict=True)
+    rows, columns = ((side + 2 * p - k) // step + 1 for side, k, step, p in sides)
+    return rows, columns
 
 
 def check_patches(size: tuple[int, int], patch_size: tuple[int, int]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from ..grid import Size, to_pair
-from .adaptors import MapEmbed, PatchConv2d
+from .adaptors import MapEmbed, PatchConv2d, SlidingConv2d
 
 
 class ConvEmbed(MapEmbed):
@@ -23,7 +23,7 @@ class ConvEmbed(MapEmbed):
         norm: a finished module on the tokens, or None.
 
     Raises:
-        ValueError: in ``forward``, for an image that does not divide into patches side by side.
+        ValueError: in ``forward``, for an image that does not divide into patches side by side, or is smaller than one that overlaps.
     """
 
     def __init__(
@@ -40,5 +40,9 @@ class ConvEmbed(MapEmbed):
         step = size if stride is None else to_pair(stride, "stride")
         margin = to_pair(padding, "padding", minimum=0)
         side_by_side = step == size and margin == (0, 0)
-        conv = PatchConv2d(channels, dim, size) if side_by_side else nn.Conv2d(channels, dim, size, step, margin)
+        conv = (
+            PatchConv2d(channels, dim, size)
+            if side_by_side
+            else SlidingConv2d(channels, dim, size, stride=step, padding=margin)
+        )
         super().__init__(conv, norm)

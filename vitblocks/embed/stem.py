@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from torch import nn
+from torch import Tensor, nn
 
-from .adaptors import MapEmbed, PatchConv2d
+from ..grid import Grid, Size, to_pair
+from .adaptors import MapEmbed, PatchConv2d, check_image, check_patches
 
 
 class ConvUnit(nn.Sequential):
@@ -16,7 +17,7 @@ class ConvUnit(nn.Sequential):
     Args:
         in_channels, out_channels, kernel_size, stride: of the convolution.
         padding: half the kernel if None, so that a stride of 1 keeps the size.
-        bias: of the convolution.
+        groups, bias: of the convolution.
         norm: factory ``channels -> map module``, such as nn.BatchNorm2d.
         activation: factory.
         pool: a finished map -> map module.
@@ -30,6 +31,7 @@ class ConvUnit(nn.Sequential):
         *,
         stride: int = 1,
         padding: int | None = None,
+        groups: int = 1,
         bias: bool = True,
         norm: Callable[[int], nn.Module] | None = None,
         activation: Callable[[], nn.Module] | None = None,
@@ -37,7 +39,7 @@ class ConvUnit(nn.Sequential):
     ) -> None:
         super().__init__()
         padding = kernel_size // 2 if padding is None else padding
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=bias)
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=bias)
         if norm is not None:
             self.norm = norm(out_channels)
         if activation is not None:
@@ -100,6 +102,47 @@ class PatchStem(MapEmbed):
                 PatchConv2d(width, dim, patch_size // 2),
             )
         )
+
+
+# By patch size: the strides after the first convolution of ThreeConvStem, whose stride is 4.
+_REMAINING_STRIDES = {12: (3, 1), 16: (2, 2)}
+
+
+class ThreeConvStem(MapEmbed):
+    """Three convolutions in place of a patch embedding (CrossViT-dagger, arXiv:2103.14899, Table 1): ``(B, C, H, W) -> (x, grid)``.
+
+    7x7 with stride 4, then two of 3x3 that make up the rest of the patch, ReLU between them; no norms.
+
+    Args:
+        patch_size: pixels of the image per token, 12 or 16, for which the authors give the strides.
+        dim: channels of a token; a quarter and a half of it come before.
+        channels: channels of the image.
+
+    Raises:
+        ValueError: another ``patch_size``, or a ``dim`` that 4 does not divide; in ``forward``, an image that does not divide into patches.
+    """
+
+    def __init__(self, patch_size: Size, dim: int, *, channels: int = 3) -> None:
+        size = to_pair(patch_size, "patch_size")
+        if size[0] != size[1] or size[0] not in _REMAINING_STRIDES:
+            raise ValueError(f"patch_size must be 12 or 16, got {patch_size}")
+        if dim % 4:
+            raise ValueError(f"dim must divide by 4, got {dim}: the first convolution gives a quarter of it")
+        second, third = _REMAINING_STRIDES[size[0]]
+        super().__init__(
+            nn.Sequential(
+                ConvUnit(channels, dim // 4, 7, stride=4, activation=nn.ReLU),
+                # A stride as large as the kernel needs no padding.
+                ConvUnit(dim // 4, dim // 2, 3, stride=second, padding=int(second < 3), activation=nn.ReLU),
+                ConvUnit(dim // 2, dim, 3, stride=third),
+            )
+        )
+        self.patch_size = size
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Grid]:
+        check_image(image)
+        check_patches((image.shape[2], image.shape[3]), self.patch_size)
+        return super().forward(image)
 
 
 class CompactStem(MapEmbed):

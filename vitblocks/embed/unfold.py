@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..grid import Grid, Size, require_no_prefix, to_map, to_pair
-from .adaptors import check_image
+from .adaptors import check_image, sliding_grid
 
 
 class _Unfold(nn.Module):
@@ -18,16 +18,14 @@ class _Unfold(nn.Module):
         half = tuple(max(-(-(k - s) // 2), 0) for k, s in zip(self.kernel_size, self.stride, strict=True))
         self.padding = (half[0], half[1]) if padding is None else to_pair(padding, "padding", minimum=0)
 
+    def grid(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The grid that a map of this (height, width) is split into. Raises ValueError if it is smaller than the kernel."""
+        return sliding_grid(size, self.kernel_size, self.stride, self.padding)
+
     def unfold(self, image: Tensor) -> tuple[Tensor, Grid]:
-        size = (image.shape[2], image.shape[3])
-        parts = zip(size, self.kernel_size, self.stride, self.padding, strict=True)
-        rows, columns = ((side + 2 * p - k) // s + 1 for side, k, s, p in parts)
-        if rows < 1 or columns < 1:
-            raise ValueError(
-                f"a size of {size} is smaller than the kernel {self.kernel_size}, padding {self.padding} included"
-            )
+        grid = self.grid((image.shape[2], image.shape[3]))
         tokens = F.unfold(image, self.kernel_size, padding=self.padding, stride=self.stride)
-        return tokens.transpose(1, 2), (rows, columns)
+        return tokens.transpose(1, 2), grid
 
     def extra_repr(self) -> str:
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ..grid import Grid, split_prefix, to_map, to_tokens
+from ..grid import Grid, half_kernel, split_prefix, to_map, to_tokens
 from ..prefix import join_prefix
 
 
@@ -17,9 +17,7 @@ class PEG(nn.Module):
     def __init__(self, dim: int, kernel_size: int = 3, *, bias: bool = True) -> None:
         """Raises ValueError for an even ``kernel_size``, which would change the grid."""
         super().__init__()
-        if kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size must be odd, got {kernel_size}")
-        self.conv = nn.Conv2d(dim, dim, kernel_size, padding=kernel_size // 2, groups=dim, bias=bias)
+        self.conv = nn.Conv2d(dim, dim, kernel_size, padding=half_kernel(kernel_size), groups=dim, bias=bias)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         prefix, patches = split_prefix(x, grid)

@@ -69,10 +69,14 @@ class _SinePosition(nn.Module):
 
 
 class SinePosition1d(_SinePosition):
-    """Sine positions along the sequence, prefix tokens first (T2T-ViT, arXiv:2101.11986; CCT, arXiv:2104.05704): ``(B, N, dim)`` kept."""
+    """Sine positions along the sequence, prefix tokens first (T2T-ViT, arXiv:2101.11986; CCT, arXiv:2104.05704): ``(B, N, dim)`` kept.
+
+    Prefix tokens all stand at position 0 and the patches from 1 on, so that a second one (distillation, register) moves no patch.
+    """
 
     def formula(self, grid: tuple[int, int]) -> Tensor:
-        return sine_1d(self.num_prefix + grid[0] * grid[1], self.dim)
+        table = sine_1d(min(self.num_prefix, 1) + grid[0] * grid[1], self.dim)
+        return torch.cat([table[:1].expand(max(self.num_prefix - 1, 0), -1), table])
 
 
 class SinePosition2d(_SinePosition):

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
+
+import torch
+from torch import nn
 
 from ..embed.adaptors import check_patches
 from ..grid import Size, to_pair
@@ -19,7 +23,56 @@ def patch_grid(image_size: Size, patch_size: Size) -> tuple[int, int]:
     return image[0] // patch[0], image[1] // patch[1]
 
 
+def embedded_grid(embed: nn.Module, image_size: Size, channels: int) -> tuple[int, int]:
+    """The grid that an embedder gives an image, found by running a copy of it on the meta device.
+
+    Raises:
+        ValueError: what the embedder raises for that size.
+    """
+    image = torch.empty(1, channels, *to_pair(image_size, "image_size"), device="meta")
+    height, width = deepcopy(embed).to("meta")(image)[1]
+    return height, width
+
+
 def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
     """Raise ValueError unless ``value`` is one of ``choices``."""
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+
+
+def check_levels(grid: tuple[int, int], levels: int) -> tuple[int, int]:
+    """The size of a block where ``2 ** (levels - 1)`` of them lie along each side of the grid.
+
+    Raises:
+        ValueError: they do not divide it.
+    """
+    along = 2 ** (levels - 1)
+    if grid[0] % along or grid[1] % along:
+        raise ValueError(f"num_hierarchies={levels} needs a grid of patches that divides by {along}, got {grid}")
+    return grid[0] // along, grid[1] // along
+
+
+def prefix_count(pool: str, prefix_tokens: int | None) -> int:
+    """How many learned tokens go before the patches: ``prefix_tokens``, or as many as ``pool`` reads if None.
+
+    Raises:
+        ValueError: ``pool`` is unknown, or has no token to read.
+    """
+    check_choice("pool", pool, ("cls", "mean"))
+    least = int(pool == "cls")
+    count = least if prefix_tokens is None else prefix_tokens
+    if count < least:
+        raise ValueError(f"prefix_tokens must be at least {least} with pool={pool!r}, got {prefix_tokens}")
+    return count
+
+
+def per_stage(name: str, value: int | Sequence[int], stages: int) -> tuple[int, ...]:
+    """``value`` for each stage: the same for all, or one each.
+
+    Raises:
+        ValueError: it names another number of stages.
+    """
+    values = (value,) * stages if isinstance(value, int) else tuple(value)
+    if len(values) != stages:
+        raise ValueError(f"{name} must be an int or one for each of {stages} stages, got {values}")
+    return values

@@ -1,0 +1,1 @@
+"""Golden cases: our models against recorded outputs of the published implementations. See README.md."""

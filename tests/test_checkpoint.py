@@ -1,0 +1,430 @@
+"""Loading, converting, exporting and saving weights."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vitblocks import (
+    PEG,
+    Block,
+    CaiT,
+    ConvDownsample,
+    GlobalAttention,
+    LinearEmbed,
+    Mlp,
+    RelativeBias,
+    Stage,
+    TwinsSVT,
+    ViT,
+)
+from vitblocks import checkpoint as ck
+
+
+def vit(**options: Any) -> ViT:
+    sizes = {"image_size": 8, "patch_size": 4, "num_classes": 3, "dim": 8, "depth": 2, "heads": 2, "mlp_dim": 16}
+    return ViT(**{**sizes, **options})
+
+
+def cait() -> CaiT:
+    return CaiT(image_size=8, patch_size=4, num_classes=3, dim=8, depth=2, cls_depth=1, heads=2, mlp_dim=16)
+
+
+def twins() -> TwinsSVT:
+    sizes: dict[str, int] = {}
+    for s, reduction in enumerate((4, 2, 1, 1), start=1):
+        sizes |= {f"s{s}_emb_dim": 8, f"s{s}_depth": 1, f"s{s}_global_k": reduction, f"s{s}_local_patch_size": 2}
+    return TwinsSVT(num_classes=3, heads=(2, 2, 2, 2), mlp_ratios=(1, 1, 1, 1), **sizes)
+
+
+def snapshot(model: nn.Module) -> dict[str, Tensor]:
+    return {key: value.clone() for key, value in model.state_dict().items()}
+
+
+def assert_same_state(model: nn.Module, state: dict[str, Tensor]) -> None:
+    now = model.state_dict()
+    assert now.keys() == state.keys()
+    assert all(torch.equal(now[key], value) for key, value in state.items())
+
+
+# Addresses
+
+
+def test_addresses_do_not_depend_on_list_positions() -> None:
+    def block() -> Block:
+        return Block(8, GlobalAttention(8, 2), Mlp(8, 8))
+
+    plain = nn.ModuleDict({"tower": nn.ModuleList([Stage([block(), PEG(8), block(), PEG(8)]), Stage([block()])])})
+    padded = nn.ModuleDict(
+        {
+            "tower": nn.ModuleList(
+                [
+                    Stage([nn.Identity(), block(), PEG(8), nn.Identity(), block(), PEG(8)]),
+                    Stage([nn.Identity(), block()]),
+                ]
+            )
+        }
+    )
+    assert list(ck.addresses(plain)) == list(ck.addresses(padded))
+    places = ck.addresses(padded)
+    assert places["tower.0.blocks.1.attn.qkv.weight"] == ("tower.0.layers.4.attn.qkv.weight", 1)
+    assert places["tower.0.peg.conv.weight"].key == "tower.0.layers.2.conv.weight"
+    assert places["tower.0.peg_1.conv.weight"].key == "tower.0.layers.5.conv.weight"
+    assert places["tower.1.blocks.0.norm1.bias"].blocks_before == 2
+
+
+def test_addresses_reach_every_entry_of_a_pyramid() -> None:
+    model = twins()
+    places = ck.addresses(model)
+    assert [place.key for place in places.values()] == list(model.state_dict())
+    assert places["stages.1.transition.conv.weight"].blocks_before == 2
+    assert places["head.weight"] == ("head.weight", None)
+
+
+def test_addresses_of_a_lone_stage_and_of_a_stage_in_a_layer() -> None:
+    class Holder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = Stage([Block(8, GlobalAttention(8, 2), Mlp(8, 8))])
+
+    places = ck.addresses(Stage([Holder()], transition=ConvDownsample(8, 8)))
+    assert places["blocks.0.inner.layers.0.norm1.weight"].key == "layers.0.inner.layers.0.norm1.weight"
+    assert places["transition.conv.weight"].key == "transition.conv.weight"
+
+
+# Transforms
+
+SWAP = ck.Functions(lambda xs: (xs[1], xs[0]), lambda xs: (xs[1], xs[0]))
+
+
+@pytest.mark.parametrize(
+    ("transform", "theirs", "ours"),
+    [
+        (ck.Same(), [(2, 3)], [(2, 3)]),
+        (ck.Unsqueeze(0), [(5, 4)], [(1, 5, 4)]),
+        (ck.Permute(2, 0, 1), [(2, 3, 4)], [(4, 2, 3)]),
+        (ck.Reshape((2, 6), (3, 4)), [(2, 6)], [(3, 4)]),
+        (ck.Concat(3), [(2, 4)] * 3, [(6, 4)]),
+        (ck.Concat((1, 3), dim=1), [(2, 1), (2, 3)], [(2, 4)]),
+        (ck.Inverted(ck.Concat(2)), [(4, 3)], [(2, 3), (2, 3)]),
+        (ck.Reorder([2, 0, 1], dim=1), [(2, 3)], [(2, 3)]),
+        (ck.heads_from_interleaved(2, (2, 2, 3)), [(14, 4)], [(14, 4)]),
+        (ck.heads_from_fastest(2, 3, dim=1), [(4, 6)], [(4, 6)]),
+        (ck.PatchPixels((2, 3), 4), [(5, 24)], [(5, 4, 2, 3)]),
+        (ck.PatchPixels((2, 3), 4, order="cwh"), [(5, 24)], [(5, 4, 2, 3)]),
+        (ck.Chain(ck.Concat(2), ck.Unsqueeze(0)), [(2, 3)] * 2, [(1, 4, 3)]),
+        (SWAP, [(2,), (3,)], [(3,), (2,)]),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, ck.Transform) else "",
+)
+def test_transform_and_inverse(
+    transform: ck.Transform, theirs: Sequence[tuple[int, ...]], ours: Sequence[tuple[int, ...]]
+) -> None:
+    values = tuple(torch.randn(shape) for shape in theirs)
+    there = transform.forward(values)
+    assert [tuple(x.shape) for x in there] == list(ours)
+    back = transform.inverse(there)
+    assert all(torch.equal(x, y) for x, y in zip(back, values, strict=True))
+
+
+def test_head_orders() -> None:
+    names = ["q0", "k0", "v0", "w0", "q1", "k1", "v1", "w1"]  # two heads; v has two channels
+    order = ck.heads_from_interleaved(2, (1, 1, 2)).index
+    assert [names[i] for i in order] == ["q0", "q1", "k0", "k1", "v0", "w0", "v1", "w1"]
+    assert ck.heads_from_fastest(2, 3).index == (0, 2, 4, 1, 3, 5)
+
+
+def test_patch_pixels_is_the_same_embedding() -> None:
+    conv, linear = nn.Conv2d(3, 5, (2, 4), stride=(2, 4)).double(), LinearEmbed((2, 4), 5).double()
+    (weight,) = ck.PatchPixels((2, 4), 3).forward((linear.proj.weight.detach(),))
+    conv.load_state_dict({"weight": weight, "bias": linear.proj.bias})
+    image = torch.randn(2, 3, 4, 8, dtype=torch.float64)
+    torch.testing.assert_close(conv(image).flatten(2).transpose(1, 2), linear(image)[0])
+
+
+def test_transforms_refuse_bad_arguments() -> None:
+    with pytest.raises(ValueError, match="permutation"):
+        ck.Reorder([0, 0, 1])
+    with pytest.raises(ValueError, match="'hwd'"):
+        ck.PatchPixels((2, 2), 3, order="hwd")
+    with pytest.raises(ValueError, match="tied"):
+        ck.Tied(2).forward((torch.zeros(2), torch.ones(2)))
+    assert len(ck.Tied(3).inverse((torch.zeros(2),))) == 3
+
+
+# Key maps
+
+
+class Fused(nn.Module):
+    """A small model with keys for a key map written here."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList([Stage([Block(4, GlobalAttention(4, 2), Mlp(4, 4))]) for _ in range(2)])
+        self.bias = nn.Linear(2, 3)
+
+
+KEY_MAP = (
+    ck.Rule(("a.{n}.q.{p}", "a.{n}.k.{p}", "a.{n}.v.{p}"), "stages.{s}.blocks.{b}.attn.qkv.{p}", ck.Concat(3)),
+    ck.Rule("m.{2*n+s+1}.{w}", "stages.{s}.blocks.{b}.mlp.fc1.{w}"),
+    ck.Rule("rest.{s}.{p}", "stages.{s}.blocks.{b}.{p}"),
+    ck.Rule("l.weight", "bias.weight", ck.Permute(1, 0)),
+    ck.Rule(("l.b1", "l.b2"), "bias.bias", ck.Tied(2)),
+    ck.Computed(
+        "index.{n}", at="stages.{s}.blocks.{b}.attn.qkv.weight", function=lambda m: torch.arange(m.in_features)
+    ),
+    ck.Computed("mask.{s}"),
+    ck.Computed("size", function=lambda m: torch.tensor(len(m.stages))),
+)
+
+
+def test_key_map_round_trip() -> None:
+    source, target = Fused(), Fused()
+    theirs = ck.export(source, KEY_MAP)
+    assert {"a.1.q.bias", "m.1.weight", "m.4.weight", "rest.1.mlp.fc2.bias", "l.b2", "index.1", "size"} <= theirs.keys()
+    assert theirs["l.weight"].shape == (2, 3)
+    assert torch.equal(theirs["index.0"], torch.arange(4))
+    del theirs["index.1"]  # computed keys need not be there
+    report = ck.load(target, {**theirs, "mask.7": torch.zeros(1)}, layout=KEY_MAP)
+    assert report.ok
+    assert set(report.ignored) == {"index.0", "size", "mask.7"}
+    assert_same_state(target, snapshot(source))
+    with pytest.raises(ValueError, match=r"l\.b1, l\.b2: .*tied"):
+        ck.load(target, {**theirs, "l.b2": theirs["l.b2"] + 1}, layout=KEY_MAP)
+
+
+def test_key_map_mistakes_are_named() -> None:
+    model = nn.Linear(2, 2)
+    with pytest.raises(ValueError, match="cannot fill"):
+        ck.export(model, [ck.Rule("x.{n}", "weight")])
+    with pytest.raises(ValueError, match="plain name"):
+        ck.export(model, [ck.Rule("x", "{b+1}")])
+    with pytest.raises(ValueError, match="of theirs would be"):
+        ck.export(model, [ck.Rule("x", "{p}")])
+    with pytest.raises(ValueError, match="lacks"):
+        ck.export(model, [ck.Rule("x", ("weight", "other"))])
+    with pytest.raises(ValueError, match="no key for bias"):
+        ck.export(model, [ck.Rule("x", "weight")])
+
+
+def test_first_rule_that_fits_wins_and_several_of_ours_may_come_from_one() -> None:
+    model = nn.Linear(2, 2)
+    table = [ck.Rule("both", ("bias", "weight"), ck.Functions(_unstack, _stack)), ck.Rule("never.{p}", "{p}")]
+    theirs = ck.export(model, table)
+    assert theirs.keys() == {"both"}
+    assert torch.equal(theirs["both"][1:], model.weight)
+    assert ck.convert(model, theirs, table).keys() == {"bias", "weight"}
+
+
+def _unstack(xs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return xs[0][0], xs[0][1:]
+
+
+def _stack(xs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (torch.cat([xs[0][None], xs[1]]),)
+
+
+# Loading
+
+MODELS = {
+    "vit": (vit, ("timm", "official", "vit_pytorch")),
+    "vit_mean": (lambda: vit(pool="mean"), ("timm",)),
+    "vit_linear": (lambda: vit(embed=LinearEmbed(4, 8)), ("timm", "vit_pytorch")),
+    "vit_no_head": (lambda: vit(num_classes=0), ("timm",)),
+    "cait": (cait, ("timm", "official")),
+    "twins": (twins, ("timm", "official")),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "layout"), [(name, layout) for name, (_, layouts) in MODELS.items() for layout in layouts]
+)
+def test_export_then_load(name: str, layout: str) -> None:
+    build = MODELS[name][0]
+    source, target = build(), build()
+    assert layout in ck.layouts(source)
+    report = ck.load(target, ck.export(source, layout), layout=layout)
+    assert report.ok
+    assert set(report.loaded) == set(source.state_dict())
+    assert_same_state(target, snapshot(source))
+
+
+def test_linear_and_convolutional_patches_exchange_weights() -> None:
+    conv, linear = vit().double(), vit(embed=LinearEmbed(4, 8)).double()
+    image = torch.randn(1, 3, 8, 8, dtype=torch.float64)
+    for layout in ("timm", "vit_pytorch"):
+        ck.load(linear, ck.export(conv, layout), layout=layout)
+        torch.testing.assert_close(linear(image), conv(image))
+
+
+def test_strict_report_names_everything_and_leaves_the_model() -> None:
+    model = cait()
+    state = ck.export(cait(), "timm")
+    del state["blocks_token_only.0.attn.k.weight"]
+    state["blocks.1.attn.qkv.weight"] = torch.zeros(5, 8)
+    state["surprise"] = torch.zeros(1)
+    before = snapshot(model)
+    with pytest.raises(ValueError, match="missing: 1") as caught:
+        ck.load(model, state, layout="timm")
+    message = str(caught.value)
+    assert "blocks_token_only.0.attn.k.weight -> stages.0.layers.5.attn.kv.weight" in message
+    assert "blocks.1.attn.qkv.weight is (5, 8), must be (24, 8) -> stages.0.layers.3.attn.qkv.weight" in message
+    assert "surprise" in message
+    assert_same_state(model, before)
+    with pytest.raises(ValueError, match="missing: 1"):
+        ck.convert(model, state, "timm")
+
+    report = ck.load(model, state, layout="timm", strict=False)
+    assert not report.ok
+    assert report.unexpected == ("surprise",)
+    assert [entry.theirs for entry in report.missing] == [("blocks_token_only.0.attn.k.weight",)]
+    assert [entry.found for entry in report.misshaped] == [((5, 8),)]
+    after = model.state_dict()
+    assert torch.equal(after["head.weight"], state["head.weight"])
+    assert torch.equal(after["stages.0.layers.3.attn.qkv.weight"], before["stages.0.layers.3.attn.qkv.weight"])
+
+
+def test_a_part_without_a_rule_is_missing() -> None:
+    model = vit()
+    model.stages[0].layers.append(PEG(8))
+    with pytest.raises(ValueError, match=r"no key in this layout -> stages\.0\.layers\.5\.conv\.weight"):
+        ck.load(model, ck.export(vit(), "timm"), layout="timm")
+    with pytest.raises(ValueError, match="no key for"):
+        ck.export(model, "timm")
+
+
+def test_dtype_is_kept_and_the_checkpoint_is_not_shared() -> None:
+    state = ck.export(vit().double(), "timm")
+    model = vit()
+    ck.load(model, state, layout="timm")
+    assert {value.dtype for value in model.state_dict().values()} == {torch.float32}
+    assert {value.dtype for value in ck.convert(model, state, "timm").values()} == {torch.float32}
+    assert torch.equal(model.state_dict()["head.weight"], state["head.weight"].float())
+    with torch.no_grad():
+        state["head.weight"].zero_()
+        exported = ck.export(model, "timm")
+        exported["norm.weight"].zero_()
+    assert model.state_dict()["head.weight"].any()
+    assert model.state_dict()["norm.weight"].any()
+
+
+def test_unknown_layouts_models_and_values() -> None:
+    with pytest.raises(ValueError, match="'official', 'timm', 'vit_pytorch' for ViT, got 'flax'"):
+        ck.load(vit(), {}, layout="flax")
+    with pytest.raises(ValueError, match="Linear"):
+        ck.layouts(nn.Linear(1, 1))
+    with pytest.raises(TypeError, match="'model'"):
+        ck.load(vit(), {"model": {}}, layout="timm")  # type: ignore[dict-item]
+
+
+def test_a_subclass_uses_its_parents_key_maps() -> None:
+    class Mine(ViT):
+        pass
+
+    model = Mine(image_size=8, patch_size=4, num_classes=3, dim=8, depth=2, heads=2, mlp_dim=16)
+    assert ck.load(model, ck.export(vit(), "timm"), layout="timm").ok
+
+
+# Resizing
+
+
+@pytest.mark.parametrize(("layout", "pool"), [("timm", "cls"), ("timm", "mean"), ("vit_pytorch", "cls")])
+def test_positions_are_resized_in_two_dimensions(layout: str, pool: str) -> None:
+    source, target = vit(pool=pool), vit(image_size=(16, 12), pool=pool)
+    state = ck.export(source, layout)
+    with pytest.raises(ValueError, match=r"misshaped: 1"):
+        ck.load(target, state, layout=layout)
+    report = ck.load(target, state, layout=layout, resize=True)
+    assert report.ok
+    assert len(report.resized) == 1
+    # What the smaller model makes of the larger image by itself.
+    image = torch.randn(1, 3, 16, 12)
+    torch.testing.assert_close(target.eval()(image), source.eval()(image))
+
+
+def test_relative_bias_is_resized_and_other_differences_are_not() -> None:
+    table = [ck.Rule("t", "table")]
+    small = RelativeBias(2, 3)
+    rows = torch.arange(5.0)[:, None].expand(5, 5).reshape(25, 1).expand(25, 2)
+    target = RelativeBias(2, (4, 3))
+    report = ck.load(target, {"t": rows}, layout=table, resize=True)
+    assert report.resized == ("table",)
+    places = target.table.detach().unflatten(0, (7, 5))
+    assert (places.diff(dim=0) > 0).all()  # still rising with the row
+    torch.testing.assert_close(places[:, 0], places[:, 4])  # and alike in every column
+    assert ck.load(small, {"t": rows}, layout=table, resize=True).resized == ()
+    for wrong in (torch.zeros(25, 3), torch.zeros(24, 2), torch.zeros(25, 2, 1), torch.zeros(0, 2)):
+        with pytest.raises(ValueError, match="misshaped"):
+            ck.load(target, {"t": wrong}, layout=table, resize=True)
+
+
+def test_resize_needs_a_square_of_places() -> None:
+    with pytest.raises(ValueError, match="misshaped"):
+        ck.load(vit(), ck.export(vit(image_size=(8, 12)), "timm"), layout="timm", resize=True)
+    with pytest.raises(ValueError, match="misshaped"):
+        ck.load(vit(), ck.export(vit(dim=16), "timm"), layout="timm", resize=True)
+
+
+# Files
+
+
+def test_save_and_load_file(tmp_path: Path) -> None:
+    source, target = twins(), twins()
+    source.to(memory_format=torch.channels_last)
+    path = tmp_path / "weights.safetensors"
+    ck.save(source, path)
+    ck.save(source, str(path))  # over itself
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+    assert ck.load_file(target, path).ok
+    assert_same_state(target, snapshot(source))
+
+
+def test_a_failed_save_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "weights.safetensors"
+    ck.save(vit(), path)
+    old = path.read_bytes()
+
+    def fail(_weights: object, name: Path, _metadata: object) -> None:
+        name.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr("vitblocks.checkpoint.storage.write_file", fail)
+    with pytest.raises(OSError, match="disk full"):
+        ck.save(vit(), path)
+    assert path.read_bytes() == old
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_files_that_do_not_fit(tmp_path: Path) -> None:
+    model = vit()
+    before = snapshot(model)
+    with pytest.raises(FileNotFoundError, match="no weights at"):
+        ck.load_file(model, tmp_path / "absent.safetensors")
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        ck.save(model, tmp_path / "nowhere" / "x.safetensors")
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(b"not weights at all")
+    with pytest.raises(ValueError, match=r"x\.safetensors is not a whole safetensors file"):
+        ck.load_file(model, path)
+    ck.save(cait(), path)
+    with pytest.raises(ValueError, match=r"x\.safetensors, ViT: .*\n  missing"):
+        ck.load_file(model, path)
+    ck.save(vit(image_size=16), path)
+    with pytest.raises(ValueError, match=r"is \(1, 17, 8\), must be \(1, 5, 8\)"):
+        ck.load_file(model, path)
+    assert_same_state(model, before)
+    assert ck.load_file(model, path, resize=True).resized == ("stages.0.layers.1.table",)
+
+
+def test_import_of_the_package_does_not_load_key_maps() -> None:
+    code = "import sys, vitblocks; sys.exit(any('checkpoint' in m for m in sys.modules if m.startswith('vitblocks')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    code = "import sys, vitblocks.checkpoint; sys.exit('vitblocks.checkpoint.cait' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,76 @@
+"""What loading a checkpoint found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+Shape: TypeAlias = tuple[int, ...]
+
+
+class Missing(NamedTuple):
+    """Keys of ours that got no value, and the keys that the checkpoint lacks for them; no key if the layout has none."""
+
+    ours: tuple[str, ...]
+    theirs: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.theirs) or 'no key in this layout'} -> {', '.join(self.ours)}"
+
+
+class Misshaped(NamedTuple):
+    """Keys whose shapes in the checkpoint are not what the model needs; ``expected`` and ``found`` are theirs, in order."""
+
+    ours: tuple[str, ...]
+    theirs: tuple[str, ...]
+    expected: tuple[Shape, ...]
+    found: tuple[Shape, ...]
+
+    def __str__(self) -> str:
+        parts = zip(self.theirs, self.found, self.expected, strict=True)
+        wrong = ", ".join(
+            f"{key} is {found}, must be {expected}" for key, found, expected in parts if found != expected
+        )
+        return f"{wrong} -> {', '.join(self.ours)}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What fitted and what did not. ``ok`` where the model and the checkpoint hold exactly the same. ``print`` it.
+
+    Attributes:
+        what: of which layout, into which model.
+        loaded: our keys that got a value.
+        missing: ours that got none.
+        unexpected: theirs that are no part of the model.
+        misshaped: theirs with other shapes than the model needs.
+        resized: ours that were resized from another grid.
+        ignored: theirs that we compute rather than hold.
+    """
+
+    what: str
+    loaded: tuple[str, ...] = ()
+    missing: tuple[Missing, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    misshaped: tuple[Misshaped, ...] = ()
+    resized: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        return not (self.missing or self.unexpected or self.misshaped)
+
+    def __str__(self) -> str:
+        lines = [f"{self.what}: {len(self.loaded)} entries of ours loaded"]
+        for name in ("missing", "unexpected", "misshaped", "resized", "ignored"):
+            lines += _section(name, getattr(self, name))
+        return "\n".join(lines)
+
+
+def _section(name: str, entries: Iterable[object], limit: int = 20) -> list[str]:
+    """A heading with a count and one line an entry; of many, the first."""
+    entries = list(entries)
+    shown = [f"    {entry}" for entry in entries[:limit]]
+    rest = [f"    and {len(entries) - limit} more"] if len(entries) > limit else []
+    return [f"  {name}: {len(entries)}", *shown, *rest] if entries else []

@@ -1,0 +1,38 @@
+"""Position tables made for one grid, resized for another."""
+
+from __future__ import annotations
+
+from math import isqrt
+
+import torch
+from torch import Tensor, nn
+
+from ..position import LearnedPosition, RelativeBias
+from ..position.resize import resize_table
+
+
+def resize_to(owner: nn.Module, name: str, value: Tensor) -> Tensor | None:
+    """``value`` in the shape that the position table ``name`` of ``owner`` has.
+
+    None unless ``owner`` has such a table, the shapes differ in the number of places alone, and the places of ``value`` form a square.
+    """
+    if name != "table" or not isinstance(owner, (LearnedPosition, RelativeBias)):
+        return None
+    table = owner.table
+    places = table.dim() - 2  # the axis of places, before the last: channels or heads
+    if value.dim() != table.dim() or value.shape[:places] != table.shape[:places] or value.shape[-1] != table.shape[-1]:
+        return None
+    if isinstance(owner, RelativeBias):
+        return resize_places(value, (2 * owner.grid[0] - 1, 2 * owner.grid[1] - 1))
+    prefix, patches = value[:, : owner.num_prefix], value[0, owner.num_prefix :]
+    resized = resize_places(patches, owner.grid)
+    return None if resized is None else torch.cat([prefix, resized[None]], dim=1)
+
+
+def resize_places(table: Tensor, size: tuple[int, int]) -> Tensor | None:
+    """``(S*S, C) -> (H*W, C)``, bicubic in two dimensions; None if the places form no square."""
+    side = isqrt(table.shape[0])
+    if side == 0 or side * side != table.shape[0]:
+        return None
+    image = table.unflatten(0, (side, side)).permute(2, 0, 1)[None]
+    return resize_table(image, size)[0].permute(1, 2, 0).flatten(0, 1)

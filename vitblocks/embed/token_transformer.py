@@ -1,0 +1,66 @@
+"""Token transformer: the attention between T2T-ViT's soft splits, which narrows their wide tokens."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..attention import Attend, KernelAttend, SoftmaxAttend
+from ..feedforward import Mlp
+from ..grid import Grid
+from ..norm import NormFactory, layer_norm
+
+
+class TokenTransformer(nn.Module):
+    """Attention of one head to fewer channels, then a feed-forward (T2T-ViT, arXiv:2101.11986, Section 3.1, eq. 1).
+
+    A layer ``(B, N, dim) -> (B, N, out_dim)``, any grid; prefix tokens are ordinary tokens. Since the width changes, the first residual
+    starts from the values: ``y = v + proj(attend(q, k, v))``, then ``y + mlp(norm2(y))``.
+
+    Args:
+        dim, out_dim: channels in and out; the authors narrow to 64.
+        attend: how queries, keys and values become an output; softmax with logits scaled by ``dim ** -0.5``, the width that comes in,
+            as in the authors' code, if None.
+        mlp_dim: hidden channels of the feed-forward; ``out_dim`` if None.
+        qkv_bias: whether the qkv projection has a bias.
+        dropout: on what either branch adds.
+        norm: factory of the norms, with an epsilon of 1e-5 as published.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        out_dim: int,
+        *,
+        attend: Attend | None = None,
+        mlp_dim: int | None = None,
+        qkv_bias: bool = False,
+        dropout: float = 0.0,
+        norm: NormFactory = layer_norm(1e-5),
+    ) -> None:
+        super().__init__()
+        self.norm1 = norm(dim)
+        self.qkv = nn.Linear(dim, 3 * out_dim, bias=qkv_bias)
+        self.attend = SoftmaxAttend(scale=dim**-0.5) if attend is None else attend
+        self.proj = nn.Linear(out_dim, out_dim)
+        self.norm2 = norm(out_dim)
+        self.mlp = Mlp(out_dim, out_dim if mlp_dim is None else mlp_dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        q, k, v = self.qkv(self.norm1(x)).unsqueeze(1).chunk(3, dim=-1)
+        x = (v + self.dropout(self.proj(self.attend(q, k, v)))).squeeze(1)
+        return x + self.dropout(self.mlp(self.norm2(x), grid))
+
+
+def token_performer(dim: int, out_dim: int, *, dropout: float = 0.1) -> TokenTransformer:
+    """A token transformer with kernel attention, linear in the tokens (T2T-ViT, Section 3.1 and authors' code).
+
+    Half as many random features as channels, drawn once and fixed; queries and keys are not scaled. The authors make the features
+    ``sqrt(out_dim / 2)`` long, where the Performer's own are ``sqrt(out_dim)``.
+    """
+    count = out_dim // 2
+    attend = KernelAttend(out_dim, features=count, scale=1.0)
+    with torch.no_grad():
+        attend.features.mul_((count / out_dim) ** 0.5)
+    return TokenTransformer(dim, out_dim, attend=attend, qkv_bias=True, dropout=dropout)
