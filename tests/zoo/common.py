@@ -1,0 +1,102 @@
+"""What every zoo model must do, checked on a tiny configuration of it."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from vitblocks import Model
+
+
+def check_model(
+    model: nn.Module, image: Tensor, *, classes: int, exportable: bool = True, bfloat16_tolerance: float = 0.1
+) -> None:
+    """Logits, gradients, compilation, export, half precision, feature maps and recomputation of ``model`` on ``image``.
+
+    Every aspect is a function of its own below, so that a model with a stated exception can leave one out.
+    """
+    check_logits(model, image, classes)
+    check_gradients(model, image)
+    check_compiles(model, image)
+    if exportable:
+        check_exports(model, image)
+    check_bfloat16(model, image, bfloat16_tolerance)
+    if isinstance(model, Model):
+        check_feature_maps(model, image)
+        check_recomputation(model, image)
+
+
+def check_logits(model: nn.Module, image: Tensor, classes: int) -> None:
+    logits = model.eval()(image)
+    assert logits.shape == (image.shape[0], classes)
+    assert logits.isfinite().all()
+
+
+def check_gradients(model: nn.Module, image: Tensor) -> None:
+    """In training every parameter gets a finite gradient."""
+    model = copy.deepcopy(model).train()
+    wake(model)
+    model(image).square().sum().backward()
+    without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert not without, f"no gradient: {without}"
+    broken = [name for name, p in model.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
+    assert not broken, f"gradient is not finite: {broken}"
+
+
+def wake(model: nn.Module) -> None:
+    """Give parameters that start at zero, such as a branch's last norm, a value that lets gradients through."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if not parameter.any():
+                parameter.normal_(std=0.02)
+
+
+def check_compiles(model: nn.Module, image: Tensor) -> None:
+    """In one graph, with the same logits."""
+    model = model.eval()
+    torch._dynamo.reset()
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(image), model(image), rtol=1e-4, atol=1e-5)
+
+
+def check_exports(model: nn.Module, image: Tensor) -> None:
+    """With a dynamic batch: another number of images than it was exported with."""
+    model = model.eval()
+    batch = torch.export.Dim("batch", min=1, max=64)
+    exported = torch.export.export(model, (image,), dynamic_shapes=({0: batch},)).module()
+    more = torch.cat([image, image.flip(0), image])
+    with torch.no_grad():
+        torch.testing.assert_close(exported(more), model(more), rtol=1e-4, atol=1e-5)
+
+
+def check_bfloat16(model: nn.Module, image: Tensor, tolerance: float) -> None:
+    """Logits within ``tolerance`` of the largest one's size."""
+    low = copy.deepcopy(model).eval().bfloat16()
+    with torch.no_grad():
+        expected, actual = model.eval()(image), low(image.bfloat16())
+    assert actual.dtype == torch.bfloat16
+    assert (actual.float() - expected).abs().max() <= tolerance * expected.abs().max()
+
+
+def check_feature_maps(model: Model, image: Tensor) -> None:
+    """One map a stage, as many times smaller than the image as its stride says, sides rounded either way."""
+    maps = model.eval().feature_maps(image)
+    assert len(maps) == len(model.stages)
+    for feature, (x, grid) in zip(maps, model.forward_stages(image), strict=True):
+        assert feature.map.shape == (image.shape[0], x.shape[2], *grid)
+        for side, places, stride in zip(image.shape[2:], grid, feature.stride, strict=True):
+            assert side // stride - 1 <= places <= -(-side // stride), (side, places, stride)
+
+
+def check_recomputation(model: Model, image: Tensor) -> None:
+    """Gradient checkpointing changes no gradient."""
+    plain, recomputing = copy.deepcopy(model).eval(), copy.deepcopy(model).eval().gradient_checkpointing()
+    for each in (plain, recomputing):
+        each(image).square().sum().backward()
+    for (name, p), q in zip(plain.named_parameters(), recomputing.parameters(), strict=True):
+        assert (p.grad is None) == (q.grad is None), name
+        if p.grad is not None and q.grad is not None:
+            torch.testing.assert_close(p.grad, q.grad, msg=name)

@@ -1,0 +1,162 @@
+"""What a swap did, and the way back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from ..attention import Attention
+from .build import first_weight
+
+
+@dataclass
+class Replacement:
+    """An attention, its successor, and every place of the model at which it stands."""
+
+    name: str
+    old: Attention
+    new: Attention
+    places: list[tuple[nn.Module, str]]
+
+    @property
+    def title(self) -> str:
+        return f"{self.name} ({type(self.old).__name__} -> {type(self.new).__name__})"
+
+    def install(self) -> None:
+        for parent, child in self.places:
+            setattr(parent, child, self.new)
+
+    def restore(self) -> None:
+        for parent, child in self.places:
+            setattr(parent, child, self.old)
+
+    def is_installed(self) -> bool:
+        return all(getattr(parent, child, None) is self.new for parent, child in self.places)
+
+    def follow(self) -> None:
+        """Bring the old attention to the mode, dtype and device that the model was brought to since."""
+        now, then = first_weight(self.new), first_weight(self.old)
+        if now is not None and then is not None and (now.dtype, now.device) != (then.dtype, then.device):
+            self.old.to(device=now.device, dtype=now.dtype)
+        if self.old.training != self.new.training:
+            self.old.train(self.new.training)
+
+
+@dataclass
+class LayerSwap:
+    """One attention before and after. Keys are those of its state dict; ``dropped`` also names parts without tensors (``rotary``)."""
+
+    name: str
+    old_kind: str
+    new_kind: str
+    carried: list[str]
+    new: list[str]
+    dropped: list[str]
+    parameters_before: int
+    parameters_after: int
+
+
+@dataclass
+class Drift:
+    """How far the outputs on a sample moved, in evaluation.
+
+    Attributes:
+        logits: ``max |after - before| / max |before|``.
+        features: the same of ``forward_features``; None where the model has none.
+        top1: the share of images whose largest logit stayed the same.
+    """
+
+    logits: float
+    features: float | None
+    top1: float
+
+
+@dataclass
+class SwapReport:
+    """What :func:`~vitblocks.surgery.swap_attention` did. It holds the old attentions for :meth:`undo`; drop it to free them.
+
+    Attributes:
+        layers: a :class:`LayerSwap` for each, in the model's order.
+        drift: how far the outputs moved; None without a sample.
+    """
+
+    layers: list[LayerSwap]
+    drift: Drift | None = None
+    replacements: list[Replacement] = field(default_factory=list, repr=False, compare=False)
+    undone: bool = field(default=False, init=False)
+
+    @property
+    def parameters_before(self) -> int:
+        """Of the swapped attentions together."""
+        return sum(layer.parameters_before for layer in self.layers)
+
+    @property
+    def parameters_after(self) -> int:
+        """Of the swapped attentions together."""
+        return sum(layer.parameters_after for layer in self.layers)
+
+    def undo(self) -> None:
+        """Put the old attentions back, the same objects, in the mode, dtype and device the model has now.
+
+        Raises:
+            ValueError: they are back already, or something else has replaced the new ones since.
+        """
+        if self.undone:
+            raise ValueError("undo was called before: the old attentions are already back")
+        for replacement in self.replacements:
+            if not replacement.is_installed():
+                raise ValueError(f"{replacement.title} was replaced again since: undo the later swap first")
+        for replacement in self.replacements:
+            replacement.follow()
+            replacement.restore()
+        self.undone = True
+
+    def __str__(self) -> str:
+        header = ("layer", "before", "after", "carried", "new", "dropped", "parameters")
+        rows = [header, *(_row(layer) for layer in self.layers)]
+        if len(self.layers) > 1:
+            count = f"{self.parameters_before:,} -> {self.parameters_after:,}"
+            rows.append((f"all {len(self.layers)}", "", "", "", "", "", count))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            "  ".join(
+                cell.rjust(w) if i > 2 else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+            )
+            for row in rows
+        ]
+        lines += _keys("new", [layer.new for layer in self.layers])
+        lines += _keys("dropped", [layer.dropped for layer in self.layers])
+        lines.append(_drift(self.drift))
+        return "\n".join(line.rstrip() for line in lines)
+
+
+def _row(layer: LayerSwap) -> tuple[str, ...]:
+    counts = (str(len(keys)) for keys in (layer.carried, layer.new, layer.dropped))
+    return (
+        layer.name,
+        layer.old_kind,
+        layer.new_kind,
+        *counts,
+        f"{layer.parameters_before:,} -> {layer.parameters_after:,}",
+    )
+
+
+def _keys(what: str, layers: list[list[str]]) -> list[str]:
+    """A line for each set of keys, saying in how many layers it is the same."""
+    counts = Counter(tuple(keys) for keys in layers if keys)
+    return [f"{what} in {count} of {len(layers)}: {', '.join(keys)}" for keys, count in counts.items()]
+
+
+def _drift(drift: Drift | None) -> str:
+    if drift is None:
+        return "drift: not measured, no sample was given"
+    features = "" if drift.features is None else f", features {drift.features:.1e}"
+    return f"drift on the sample: logits {drift.logits:.1e}{features}, top-1 agreement {drift.top1:.1%}"
+
+
+def relative_error(after: Tensor, before: Tensor) -> float:
+    """``max |after - before| / max |before|``; 0 where nothing moved at all."""
+    moved, size = float((after.double() - before.double()).abs().max()), float(before.double().abs().max())
+    return 0.0 if moved == 0.0 else moved / size if size else float("inf")
