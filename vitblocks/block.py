@@ -88,7 +88,7 @@ class CompactBlock(_Branches):
 
 
 class RegionalBlock(_Branches):
-    """Regional tokens attend to one another, then every token within its region, with one attention (RegionViT, arXiv:2106.02689, eq. 2).
+    """Regional tokens attend to one another, then every token within its region, with one attention (RegionViT, arXiv:2106.02689).
 
     The regional self-attention calls ``attn`` on the grid ``(0, 0)``, with a norm and a residual branch of its own.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
+from .attention.talking_heads import HeadMix
+
 
 def trunc_normal_linear(module: nn.Module, std: float = 0.02) -> None:
     """Linears: weights a truncated normal of this standard deviation, biases zero (timm's and the authors' of DeiT, CaiT, Twins)."""
@@ -42,3 +44,10 @@ def fan_in_conv(module: nn.Module) -> None:
     """Convolutions: weights normal with variance ``2 / fan in`` (arXiv:1502.01852, eq. 10), biases left as they are."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight)
+
+
+def trunc_normal_mix(module: nn.Module, std: float = 0.02) -> None:
+    """Mixes of heads: weights a truncated normal of this standard deviation, biases zero (authors' of CaiT), not near the identity."""
+    if isinstance(module, HeadMix):
+        nn.init.trunc_normal_(module.weight, std=std)
+        nn.init.zeros_(module.bias)

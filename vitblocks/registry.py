@@ -11,14 +11,31 @@ from typing import Any, NamedTuple, TypeAlias
 
 from .model import Model
 
-ZOO = ("cait", "cct", "deepvit", "distill", "local_vit", "mobile_vit", "nest", "pit", "t2t", "twins_svt", "vit")
+ZOO = (
+    "cait",
+    "cct",
+    "cross_vit",
+    "crossformer",
+    "cvt",
+    "deepvit",
+    "distill",
+    "levit",
+    "local_vit",
+    "mobile_vit",
+    "nest",
+    "pit",
+    "regionvit",
+    "t2t",
+    "twins_svt",
+    "vit",
+)
 """The zoo modules that hold a table ``VARIANTS``."""
 
 
 class Variant(NamedTuple):
     """What a published variant is built by, and with which sizes."""
 
-    build: Callable[..., Model]
+    build: Callable[..., Any]  # a Model, but for CrossViT, whose two towers are a class of their own
     options: Mapping[str, Any]
 
 
@@ -47,7 +64,7 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def create_model(name: str, num_classes: int = 1000, **overrides: Any) -> Model:
-    """A published variant with fresh weights.
+    """A published variant with fresh weights: a :class:`~vitblocks.Model`, or a :class:`~vitblocks.CrossViT`.
 
     Args:
         name: as :func:`list_models` gives it.

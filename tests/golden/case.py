@@ -21,6 +21,21 @@ Shape = tuple[int, ...]
 CONSTANTS = {r".*\.out_zero_mask": 0.0, r".*\.weight_g": 1.0}
 
 
+def mae_positions(shape: Shape) -> Tensor:
+    """MAE's table of positions for a square grid, by the authors' formula, rounded to float32 as theirs: ``(1, 1 + places, dim)``."""
+    side, dim = round((shape[1] - 1) ** 0.5), shape[2]
+    frequency = 10000.0 ** (-np.arange(dim // 4) / (dim // 4))
+    row, column = np.divmod(np.arange(side * side), side)
+    angles = [place[:, None] * frequency for place in (column, row)]
+    table = np.concatenate([part(angle) for angle in angles for part in (np.sin, np.cos)], axis=1)
+    with_class = np.concatenate([np.zeros((1, dim)), table])[None]
+    return torch.as_tensor(with_class.astype(np.float32), dtype=torch.float64)
+
+
+# Tables of kind "fixed" that a file leaves out and a formula gives.
+FORMULAS = {r"(vit\.embeddings\.position_embeddings|decoder\.decoder_pos_embed)": mae_positions}
+
+
 def stream(key: str) -> np.random.RandomState:
     """The random stream of a name. RandomState's is frozen for good, unlike that of newer generators."""
     return np.random.RandomState(zlib.crc32(key.encode()))
@@ -45,6 +60,16 @@ def weight(key: str, shape: Shape) -> Tensor:
     else:
         value = r / np.sqrt(prod(shape[1:]))
     return torch.as_tensor(value, dtype=torch.float64)
+
+
+def padded(value: Any) -> Any:
+    """Rows of ids may differ in length, where images keep different numbers of tokens: the shorter ones end in -1."""
+    if not (isinstance(value, list) and all(isinstance(row, list) for row in value)):
+        return value
+    if any(isinstance(item, list) for row in value for item in row):
+        return value
+    longest = max(map(len, value), default=0)
+    return [row + [-1] * (longest - len(row)) for row in value]
 
 
 class NotACaseError(ValueError):
@@ -88,7 +113,7 @@ class Case:
     @property
     def outputs(self) -> dict[str, Tensor]:
         """The recorded outputs, float64."""
-        return {name: torch.tensor(value, dtype=torch.float64) for name, value in self.raw["outputs"].items()}
+        return {name: torch.tensor(padded(value), dtype=torch.float64) for name, value in self.raw["outputs"].items()}
 
     @property
     def input(self) -> Tensor:
@@ -134,7 +159,10 @@ class Case:
         for pattern, constant in CONSTANTS.items():
             if re.fullmatch(pattern, key):
                 return torch.full(shape, constant, dtype=torch.float64)
-        raise ValueError(f"{self.name}: the file holds no fixed_values for {key}, and CONSTANTS has no rule for it")
+        for pattern, formula in FORMULAS.items():
+            if re.fullmatch(pattern, key):
+                return formula(shape)
+        raise ValueError(f"{self.name}: the file holds no fixed_values for {key}, and neither CONSTANTS nor FORMULAS has a rule for it")
 
     @property
     def indices(self) -> set[str]:

@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from vitblocks import Model
+from vitblocks import CrossViT, Model
 
 
 def check_model(
@@ -25,6 +25,7 @@ def check_model(
     check_bfloat16(model, image, bfloat16_tolerance)
     if isinstance(model, Model):
         check_feature_maps(model, image)
+    if isinstance(model, (Model, CrossViT)):
         check_recomputation(model, image)
 
 
@@ -91,7 +92,7 @@ def check_feature_maps(model: Model, image: Tensor) -> None:
             assert side // stride - 1 <= places <= -(-side // stride), (side, places, stride)
 
 
-def check_recomputation(model: Model, image: Tensor) -> None:
+def check_recomputation(model: Model | CrossViT, image: Tensor) -> None:
     """Gradient checkpointing changes no gradient."""
     plain, recomputing = copy.deepcopy(model).eval(), copy.deepcopy(model).eval().gradient_checkpointing()
     for each in (plain, recomputing):

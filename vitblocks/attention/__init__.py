@@ -2,7 +2,7 @@
 
 from .attend import Attend, SoftmaxAttend
 from .base import Attention, CrossAttention, FusedAttention
-from .carried_padding import CarryPadding, DropPadding, PaddedRegionalAttention
+from .carried_padding import CarriedPadding, CarryPadding, DropPadding, PaddedRegionalAttention
 from .class_attention import ClassAttention
 from .conv_projection import ConvProjectionAttention
 from .downsampling import DownsamplingAttention
@@ -20,6 +20,7 @@ from .windows import DilatedWindows, LongDistanceWindows, Partition, ShiftedWind
 __all__ = [
     "Attend",
     "Attention",
+    "CarriedPadding",
     "CarryPadding",
     "ClassAttention",
     "ConvProjectionAttention",

@@ -11,8 +11,14 @@ from .attend import Attend, fold_groups
 
 def orthogonal_features(count: int, dim: int) -> Tensor:
     """Random features ``(count, dim)``: orthogonal in blocks of ``dim``, each as long as ``sqrt(dim)`` (arXiv:2009.14794, Section 2.4)."""
-    blocks = [torch.linalg.qr(torch.randn(dim, dim)).Q for _ in range(-(-count // dim))]
+    blocks = [_random_rotation(dim) for _ in range(-(-count // dim))]
     return torch.cat(blocks)[:count] * dim**0.5
+
+
+def _random_rotation(dim: int) -> Tensor:
+    """Uniform over the orthogonal matrices: with the factorisation's own signs the first row would lie in one half space."""
+    q, r = torch.linalg.qr(torch.randn(dim, dim))
+    return q * r.diagonal().sign()
 
 
 class KernelAttend(Attend):

@@ -7,7 +7,7 @@ from math import isqrt
 import torch
 from torch import Tensor, nn
 
-from ..position import LearnedPosition, RelativeBias
+from ..position import DistanceBias, LearnedPosition, RelativeBias
 from ..position.resize import resize_table
 
 
@@ -16,9 +16,11 @@ def resize_to(owner: nn.Module, name: str, value: Tensor) -> Tensor | None:
 
     None unless ``owner`` has such a table, the shapes differ in the number of places alone, and the places of ``value`` form a square.
     """
-    if name != "table" or not isinstance(owner, (LearnedPosition, RelativeBias)):
+    if name != "table" or not isinstance(owner, (DistanceBias, LearnedPosition, RelativeBias)):
         return None
     table = owner.table
+    if isinstance(owner, DistanceBias):
+        return resize_distances(value, owner.grid) if value.shape[:-2] == table.shape[:-2] else None
     places = table.dim() - 2  # the axis of places, before the last: channels or heads
     if value.dim() != table.dim() or value.shape[:places] != table.shape[:places] or value.shape[-1] != table.shape[-1]:
         return None
@@ -36,3 +38,9 @@ def resize_places(table: Tensor, size: tuple[int, int]) -> Tensor | None:
         return None
     image = table.unflatten(0, (side, side)).permute(2, 0, 1)[None]
     return resize_table(image, size)[0].permute(1, 2, 0).flatten(0, 1)
+
+
+def resize_distances(table: Tensor, grid: tuple[int, int]) -> Tensor:
+    """``(heads, S, S) -> (heads, H, W)``: the distances that a smaller grid has, or all of them bicubic for a larger one."""
+    larger = (max(grid[0], table.shape[1]), max(grid[1], table.shape[2]))
+    return resize_table(table[None], larger)[0, :, : grid[0], : grid[1]]

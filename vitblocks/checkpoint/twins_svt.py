@@ -1,8 +1,8 @@
-"""Key maps of Twins-SVT."""
+"""Key maps of Twins."""
 
 from __future__ import annotations
 
-from ..zoo.twins_svt import TwinsSVT
+from ..zoo.twins_svt import TwinsPCPVT, TwinsSVT
 from .rules import KeyMap, Rule
 
 OFFICIAL = (
@@ -18,4 +18,6 @@ OFFICIAL = (
 )
 """The authors' code and timm's, which has the same names."""
 
-LAYOUTS: dict[type, dict[str, KeyMap]] = {TwinsSVT: {"official": OFFICIAL, "timm": OFFICIAL}}
+LAYOUTS: dict[type, dict[str, KeyMap]] = {
+    model: {"official": OFFICIAL, "timm": OFFICIAL} for model in (TwinsSVT, TwinsPCPVT)
+}

@@ -7,7 +7,8 @@ from .downsample import BlockAggregation, ConvDownsample, PatchMerging, PoolingD
 from .inverted_residual import InvertedResidual
 from .linear import LinearEmbed
 from .regional import DownsampleBothMaps, OnBothMaps, RegionalEmbed
-from .stem import CompactStem, ConvStem, ConvUnit, PatchStem
+from .rescale import Rescale
+from .stem import CompactStem, ConvStem, ConvUnit, PatchStem, ThreeConvStem
 from .token_transformer import TokenTransformer, token_performer
 from .unfold import Unfold, UnfoldEmbed
 
@@ -32,8 +33,10 @@ __all__ = [
     "PatchStem",
     "PoolingDownsample",
     "RegionalEmbed",
+    "Rescale",
     "SameMaxPool2d",
     "SlidingConv2d",
+    "ThreeConvStem",
     "TokenTransformer",
     "Unfold",
     "UnfoldEmbed",

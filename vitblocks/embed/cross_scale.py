@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..grid import to_pair
+from .adaptors import check_patches
 
 
 class CrossScaleConv(nn.Module):
@@ -41,6 +42,5 @@ class CrossScaleConv(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        if image.shape[2] % self.stride[0] or image.shape[3] % self.stride[1]:
-            raise ValueError(f"a size of {tuple(image.shape[2:])} does not divide by the stride {self.stride}")
+        check_patches((image.shape[2], image.shape[3]), self.stride)
         return torch.cat([conv(image) for conv in self.convs], dim=1)

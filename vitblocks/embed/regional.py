@@ -14,7 +14,7 @@ from .adaptors import check_image
 
 
 class RegionalEmbed(nn.Module):
-    """Embed patches, and regions of ``window`` patches each (RegionViT, arXiv:2106.02689, Section 3.1): ``image -> (x, grid)``.
+    """Embed patches, and regions of ``window`` patches each (RegionViT, arXiv:2106.02689): ``image -> (x, grid)``.
 
     ``x`` is ``(B, R + H*W, dim)``: the R regional tokens are prefix tokens, row-major, one for each window. They are a convolution of
     the image whose kernel and stride are a region. An image that does not divide into regions is padded with zeros on both sides for

@@ -82,13 +82,17 @@ class ConvStem(MapEmbed):
 class PatchStem(MapEmbed):
     """Two convolutions at half size, then patches (DeepViT's stem, arXiv:2103.11886, authors' code): ``(B, C, H, W) -> (x, grid)``.
 
-    7x7 with stride 2 and 3x3, each with BatchNorm and ReLU, then a convolution over patches of half ``patch_size``.
+    7x7 with stride 2 and 3x3, each with BatchNorm and ReLU, then a convolution over patches of half ``patch_size``. Odd sides count as
+    the next even ones.
 
     Args:
         patch_size: pixels of the image per token, even.
         dim: channels of a token.
         width: channels in between.
         channels: channels of the image.
+
+    Raises:
+        ValueError: in ``forward``, for an image that does not divide into patches.
     """
 
     def __init__(self, patch_size: int, dim: int, *, width: int = 64, channels: int = 3) -> None:
@@ -102,6 +106,13 @@ class PatchStem(MapEmbed):
                 PatchConv2d(width, dim, patch_size // 2),
             )
         )
+        self.patch_size = patch_size
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Grid]:
+        check_image(image)
+        height, width = (side + side % 2 for side in image.shape[2:])
+        check_patches((height, width), (self.patch_size, self.patch_size))
+        return super().forward(image)
 
 
 # By patch size: the strides after the first convolution of ThreeConvStem, whose stride is 4.
@@ -155,6 +166,9 @@ class CompactStem(MapEmbed):
         width: channels in between.
         kernel_size, stride, padding: of the convolutions, which have no bias.
         pool_size, pool_stride, pool_padding: of the max-pooling.
+
+    Raises:
+        ValueError: in ``forward``, for an image of which nothing is left.
     """
 
     def __init__(
@@ -189,3 +203,13 @@ class CompactStem(MapEmbed):
             for before, after in pairwise(widths)
         ]
         super().__init__(nn.Sequential(*units))
+        self.least = 1
+        for _ in range(convs):
+            pooled = max((self.least - 1) * pool_stride + pool_size - 2 * pool_padding, 1)
+            self.least = max((pooled - 1) * stride + kernel_size - 2 * padding, 1)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Grid]:
+        check_image(image)
+        if min(image.shape[2:]) < self.least:
+            raise ValueError(f"image sides must be at least {self.least}, got {tuple(image.shape[2:])}")
+        return super().forward(image)

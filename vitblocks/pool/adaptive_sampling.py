@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -27,6 +29,17 @@ def real_token_mask(real: Tensor, dtype: torch.dtype) -> Tensor:
     return mask_bias(real[:, None, None, :] | itself, dtype)
 
 
+def original_ids(picks: Sequence[Tensor]) -> Tensor:
+    """The patches that are left after several samplers, by their places in the image: ``(B, K)``, padding ``DROPPED``.
+
+    ``picks`` is what each :class:`TokenSampler` returned, in order: places among the patches that the one before it kept.
+    """
+    ids = picks[0]
+    for pick in picks[1:]:
+        ids = ids.gather(1, pick.clamp(min=0)).masked_fill(pick == DROPPED, DROPPED)
+    return ids
+
+
 class TokenSampler(nn.Module):
     """Inverse transform sampling of patches by their significance (ATS, arXiv:2111.15667, Section 3.2).
 
@@ -37,9 +50,10 @@ class TokenSampler(nn.Module):
     """
 
     def __init__(self, samples: int) -> None:
+        """Raises ValueError for fewer than 2 samples: the points lie between two ends."""
         super().__init__()
-        if samples < 1:
-            raise ValueError(f"samples must be at least 1, got {samples}")
+        if samples < 2:
+            raise ValueError(f"samples must be at least 2, got {samples}")
         self.samples = samples
 
     def picks(self, scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -108,17 +122,30 @@ class AdaptiveSampling(nn.Module):
         return mixed * kept, (rows.shape[1] - prefix,)
 
     def scores(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, prefix: int) -> Tensor:
-        """The significance of each patch, summing to 1 (eq. 5): ``(B, M)``."""
+        """The significance of each patch, summing to 1 (eq. 5): ``(B, M)``. It only ranks, so it needs no gradient."""
         class_bias = None if bias is None else bias[..., :1, :]
-        seen = self.attn.attend.weights(q[:, :, :1], k, class_bias).sum(dim=1)[:, 0, prefix:]
-        scores = seen * v.square().sum(dim=(1, 3)).sqrt()[:, prefix:]
-        return scores / scores.sum(dim=1, keepdim=True)
+        with torch.no_grad():
+            seen = self.attn.attend.weights(q[:, :, :1], k, class_bias).sum(dim=1)[:, 0, prefix:]
+            v = v if v.itemsize >= 4 else v.float()
+            scores = seen * torch.linalg.vector_norm(v, dim=(1, 3))[:, prefix:]
+            return scores / scores.sum(dim=1, keepdim=True)
 
     @staticmethod
     def rows(ids: Tensor, prefix: int) -> Tensor:
         """Patch ids ``(B, K)`` as rows of ``x``, the prefix tokens before them: ``(B, prefix + K)``, padding ``DROPPED``."""
         patches = torch.where(ids == DROPPED, ids, ids + prefix)
         return torch.cat([torch.arange(prefix, device=ids.device).expand(ids.shape[0], -1), patches], dim=1)
+
+
+class KeepPadding(nn.Module):
+    """A layer that leaves padding as it is, whatever it makes of it: ``layer(x, grid) -> x`` with the zero rows of ``x`` kept zero."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        return self.layer(x, grid) * real_tokens(x)[:, :, None]
 
 
 class SampledBlock(nn.Module):
@@ -154,8 +181,8 @@ class SampledBlock(nn.Module):
 class TrimPadding(nn.Module):
     """Drop the tokens that are padding in every image: a transition ``(x, (K,)) -> (x, (K',))``.
 
-    The length then depends on the data, which cannot be exported; a model without this layer gives the same logits to the order of the
-    smoothed softmax's epsilon.
+    The length then depends on the data, which cannot be exported, and what becomes of an image on the others of its batch: of the longest
+    image a later sampler always drops the least significant patch, of one that has padding it drops padding first, as published.
     """
 
     def forward(self, x: Tensor, grid: Grid) -> tuple[Tensor, Grid]:

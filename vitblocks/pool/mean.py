@@ -1,10 +1,11 @@
-"""Pool by averaging the patches."""
+"""Pool by averaging tokens."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
 from ..grid import Grid, split_prefix
+from ..prefix import require_prefix
 
 
 class MeanPool(nn.Module):
@@ -25,3 +26,14 @@ class MeanPool(nn.Module):
         if patches.shape[1] == 0:
             raise ValueError(f"MeanPool needs patches, grid {grid} has none")
         return self.norm(patches.mean(dim=1))
+
+
+class PrefixMeanPool(nn.Module):
+    """The mean of the prefix tokens (RegionViT's regional ones, arXiv:2106.02689): ``(B, N, C) -> (B, C)``, any grid.
+
+    Raises:
+        ValueError: in ``forward``, where there are no prefix tokens.
+    """
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        return x[:, : require_prefix(x, grid, "PrefixMeanPool")].mean(dim=1)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import torch
 from torch import Tensor, nn
 
 from ..grid import Grid, Size, image_grid, num_prefix, to_pair
 from .resize import resize_table
+
+Resize: TypeAlias = Callable[[Tensor, tuple[int, int]], Tensor]
+"""A table ``(1, C, H, W)`` and a size to ``(1, C, *size)``."""
 
 
 class LearnedPosition(nn.Module):
@@ -19,15 +25,17 @@ class LearnedPosition(nn.Module):
         dim: channels.
         grid: the (height, width) that the table is made for.
         num_prefix: prefix tokens that have a position too; they must be just those that ``x`` carries. With 0, prefix tokens pass by.
+        resize: how the table is resized, a :data:`Resize`.
 
     Raises:
         ValueError: in ``forward``, where ``x`` carries another number of prefix tokens than ``num_prefix``, if that is not 0.
     """
 
-    def __init__(self, dim: int, grid: Size, *, num_prefix: int = 0) -> None:
+    def __init__(self, dim: int, grid: Size, *, num_prefix: int = 0, resize: Resize = resize_table) -> None:
         super().__init__()
         self.grid = to_pair(grid, "grid")
         self.num_prefix = num_prefix
+        self.resize = resize
         self.table = nn.Parameter(torch.empty(1, num_prefix + self.grid[0] * self.grid[1], dim))
         nn.init.trunc_normal_(self.table, std=0.02)
 
@@ -38,7 +46,7 @@ class LearnedPosition(nn.Module):
             return self.table
         prefix, patches = self.table[:, : self.num_prefix], self.table[:, self.num_prefix :]
         image = patches.unflatten(1, self.grid).permute(0, 3, 1, 2)
-        resized = resize_table(image, (height, width)).permute(0, 2, 3, 1).flatten(1, 2)
+        resized = self.resize(image, (height, width)).permute(0, 2, 3, 1).flatten(1, 2)
         return torch.cat([prefix, resized], dim=1)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -98,3 +100,50 @@ def _distances(side: int, stride: int, device: torch.device) -> Tensor:
     """Distances from every ``stride``-th place of a side to all of them: ``(queries, side)``."""
     places = torch.arange(side, device=device)
     return (places[::stride, None] - places[None]).abs()
+
+
+class ClassRelativeBias(nn.Module):
+    """A relative bias in which prefix tokens have a part (BEiT, arXiv:2106.08254, authors' code; SimMIM's ViT, arXiv:2111.09886).
+
+    Called as ``position_bias(grid, prefix) -> (heads, prefix + H*W, prefix + H*W)``. Among patches it is a :class:`RelativeBias`; further
+    three numbers a head are for a prefix token that looks at a patch, a patch that looks at a prefix token, and prefix tokens among
+    themselves. All start at zero, as in the authors' code.
+
+    Args:
+        heads: attention heads.
+        grid: the (height, width) that is attended over.
+    """
+
+    def __init__(self, heads: int, grid: Size) -> None:
+        super().__init__()
+        self.patches = RelativeBias(heads, grid)
+        nn.init.zeros_(self.patches.table)
+        self.pairs = nn.Parameter(torch.zeros(3, heads))
+
+    def forward(self, grid: Grid, prefix: int = 0) -> Tensor:
+        to_patch, to_prefix, among = self.pairs[:, :, None, None]
+        places = prod(grid)
+        among = among.expand(-1, prefix, prefix)
+        if places == 0:
+            return among
+        above = torch.cat([among, to_patch.expand(-1, prefix, places)], dim=2)
+        below = torch.cat([to_prefix.expand(-1, places, prefix), self.patches(grid)], dim=2)
+        return torch.cat([above, below], dim=1)
+
+
+class CopiedBias(nn.Module):
+    """A block's own copy of a position bias that the published model shares between its blocks.
+
+    No module is shared here, so copies learn apart. :mod:`vitblocks.checkpoint` loads all of them from the one that is published, and
+    exports them as one if they agree.
+
+    Args:
+        bias: a finished position bias.
+    """
+
+    def __init__(self, bias: nn.Module) -> None:
+        super().__init__()
+        self.bias = bias
+
+    def forward(self, grid: Grid, prefix: int = 0) -> Tensor:
+        return self.bias(grid, prefix)

@@ -16,3 +16,16 @@ def resize_table(table: Tensor, size: tuple[int, int], mode: str = "bicubic") ->
         return table
     exact = table if table.itemsize >= 4 else table.float()
     return F.interpolate(exact, size=size, mode=mode, align_corners=False).to(table.dtype)
+
+
+def resize_table_as_dino(table: Tensor, size: tuple[int, int]) -> Tensor:
+    """As :func:`resize_table`, but sampled as the code of DINO (arXiv:2104.14294) does it, for positions trained with it.
+
+    It asks for the factor ``(size + 0.1) / own size``, so that rounding cannot lose a row; the places that are read then lie by that
+    factor, a little off.
+    """
+    if table.shape[-2:] == torch.Size(size):
+        return table
+    exact = table if table.itemsize >= 4 else table.float()
+    factors = [(side + 0.1) / own for side, own in zip(size, table.shape[-2:], strict=True)]
+    return F.interpolate(exact, scale_factor=factors, mode="bicubic", align_corners=False).to(table.dtype)

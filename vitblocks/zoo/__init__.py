@@ -1,35 +1,48 @@
 """Each paper's architecture, composed of the parts: one file a paper."""
 
+from .ats_vit import ATSViT
 from .cait import CaiT
 from .cct import CCT, CompactViT, ViTLite, cct_2, cct_4, cct_6, cct_7, cct_8, cct_14, cct_16
+from .cross_vit import CrossViT
+from .crossformer import CrossFormer
+from .cvt import CvT
 from .deepvit import DeepViT
 from .distill import DistillableEfficientViT, DistillablePiT, DistillableT2TViT, DistillableViT
 from .efficient import ViT as EfficientViT
+from .levit import LeViT
 from .local_vit import LocalViT
 from .mobile_vit import MobileViT
 from .nest import NesT
 from .pit import PiT
+from .regionvit import RegionViT
 from .swin import Swin
 from .t2t import T2TViT
-from .twins_svt import TwinsSVT
+from .twins_svt import TwinsPCPVT, TwinsSVT
 from .vit import ViT
 
 __all__ = [
     "CCT",
+    "ATSViT",
     "CaiT",
     "CompactViT",
+    "CrossFormer",
+    "CrossViT",
+    "CvT",
     "DeepViT",
     "DistillableEfficientViT",
     "DistillablePiT",
     "DistillableT2TViT",
     "DistillableViT",
     "EfficientViT",
+    "LeViT",
     "LocalViT",
     "MobileViT",
     "NesT",
     "PiT",
+    "RegionViT",
     "Swin",
     "T2TViT",
+    "TwinsPCPVT",
     "TwinsSVT",
     "ViT",
     "ViTLite",

@@ -10,7 +10,7 @@ from ..embed import ConvEmbed
 from ..feedforward import Mlp
 from ..grid import Size
 from ..head import linear_head
-from ..init import trunc_normal_linear
+from ..init import trunc_normal_linear, trunc_normal_mix
 from ..model import Model, Stage
 from ..norm import LayerNorm
 from ..pool import ClassPool
@@ -104,6 +104,7 @@ class CaiT(Model):
             image_size=image_size,
         )
         self.apply(trunc_normal_linear)
+        self.apply(trunc_normal_mix)
 
 
 def _variant(size: int, dim: int, depth: int, heads: int, layer_scale: float) -> Variant:

@@ -67,12 +67,12 @@ def prefix_count(pool: str, prefix_tokens: int | None) -> int:
 
 
 def per_stage(name: str, value: int | Sequence[int], stages: int) -> tuple[int, ...]:
-    """``value`` for each stage: the same for all, or one each.
+    """``value`` for each stage (or branch, or block): the same for all, or one each.
 
     Raises:
         ValueError: it names another number of stages.
     """
     values = (value,) * stages if isinstance(value, int) else tuple(value)
     if len(values) != stages:
-        raise ValueError(f"{name} must be an int or one for each of {stages} stages, got {values}")
+        raise ValueError(f"{name} must be an int or {stages} of them, got {values}")
     return values

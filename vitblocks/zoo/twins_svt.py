@@ -1,9 +1,12 @@
-"""Twins-SVT: Revisiting the Design of Spatial Attention in Vision Transformers (arXiv:2104.13840)."""
+"""Twins: Revisiting the Design of Spatial Attention in Vision Transformers (arXiv:2104.13840): Twins-SVT and Twins-PCPVT."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Any
 
 from torch import nn
 
@@ -23,15 +26,44 @@ from ..residual import drop_path_schedule
 
 @dataclass(frozen=True)
 class StageSizes:
-    """The sizes of one stage: channels, stride, window, reduction of the global attention, pairs of blocks, heads, feed-forward ratio."""
+    """The sizes of one stage: channels, patches merged on entering it, blocks, hidden channels of the feed-forward."""
 
     dim: int
     patch_size: int
-    window: int
-    reduction: int
     depth: int
-    heads: int
-    mlp_ratio: float
+    mlp_dim: int
+
+
+def twins_parts(
+    sizes: Sequence[StageSizes],
+    attentions: Sequence[Sequence[nn.Module]],
+    *,
+    channels: int,
+    num_classes: int,
+    peg_kernel_size: int,
+    dropout: float,
+    drop_path: float,
+) -> dict[str, Any]:
+    """What both models of the paper are made of, given the attention of every block of every stage."""
+    rates = iter(drop_path_schedule(drop_path, sum(size.depth for size in sizes)))
+
+    def layers(size: StageSizes, attns: Sequence[nn.Module]) -> list[nn.Module]:
+        first, *others = (
+            Block(size.dim, attn, Mlp(size.dim, size.mlp_dim, dropout=dropout), drop_path=next(rates)) for attn in attns
+        )
+        return [first, PEG(size.dim, peg_kernel_size), *others]
+
+    first, last = sizes[0], sizes[-1]
+    stages = [Stage(layers(first, attentions[0]))]
+    for (before, size), attns in zip(pairwise(sizes), attentions[1:], strict=True):
+        stages.append(Stage(layers(size, attns), transition=ConvDownsample(before.dim, size.dim, size.patch_size)))
+    return {
+        "embed": ConvEmbed(first.patch_size, first.dim, channels=channels, norm=layer_norm(1e-5)(first.dim)),
+        "stages": stages,
+        "norm": LayerNorm(last.dim),
+        "pool": MeanPool(),
+        "head": linear_head(last.dim, num_classes),
+    }
 
 
 class TwinsSVT(Model):
@@ -89,55 +121,85 @@ class TwinsSVT(Model):
         drop_path: float = 0.0,
     ) -> None:
         dims = (s1_emb_dim, s2_emb_dim, s3_emb_dim, s4_emb_dim)
-        sizes = [
-            StageSizes(*row)
-            for row in zip(
-                dims,
-                (s1_patch_size, s2_patch_size, s3_patch_size, s4_patch_size),
-                (s1_local_patch_size, s2_local_patch_size, s3_local_patch_size, s4_local_patch_size),
-                (s1_global_k, s2_global_k, s3_global_k, s4_global_k),
-                (s1_depth, s2_depth, s3_depth, s4_depth),
-                [max(dim // 32, 1) for dim in dims] if heads is None else heads,
-                mlp_ratios,
-                strict=True,
-            )
-        ]
-        rates = iter(drop_path_schedule(drop_path, 2 * sum(size.depth for size in sizes)))
-        first = sizes[0]
+        patches = (s1_patch_size, s2_patch_size, s3_patch_size, s4_patch_size)
+        windows = (s1_local_patch_size, s2_local_patch_size, s3_local_patch_size, s4_local_patch_size)
+        reductions = (s1_global_k, s2_global_k, s3_global_k, s4_global_k)
+        depths = (s1_depth, s2_depth, s3_depth, s4_depth)
+        heads = [max(dim // 32, 1) for dim in dims] if heads is None else heads
+
+        def attentions(dim: int, count: int, window: int, reduction: int, depth: int) -> list[nn.Module]:
+            local = partial(LocalWindowAttention, dim, count, window=window, dropout=dropout)
+            reduced = partial(ReducedAttention, dim, count, reduction=reduction, dropout=dropout)
+            return [kind(attend=SoftmaxAttend(dropout=attn_dropout)) for kind in (local, reduced) * depth]
+
         super().__init__(
-            embed=ConvEmbed(first.patch_size, first.dim, channels=channels, norm=layer_norm(1e-5)(first.dim)),
-            stages=[
-                Stage(
-                    twins_layers(size, rates, peg_kernel_size, dropout, attn_dropout),
-                    transition=None if before is None else ConvDownsample(before.dim, size.dim, size.patch_size),
-                )
-                for before, size in zip([None, *sizes[:-1]], sizes, strict=True)
-            ],
-            norm=LayerNorm(sizes[-1].dim),
-            pool=MeanPool(),
-            head=linear_head(sizes[-1].dim, num_classes),
+            **twins_parts(
+                [
+                    StageSizes(dim, patch, 2 * depth, int(dim * ratio))
+                    for dim, patch, depth, ratio in zip(dims, patches, depths, mlp_ratios, strict=True)
+                ],
+                [attentions(*row) for row in zip(dims, heads, windows, reductions, depths, strict=True)],
+                channels=channels,
+                num_classes=num_classes,
+                peg_kernel_size=peg_kernel_size,
+                dropout=dropout,
+                drop_path=drop_path,
+            )
         )
         self.apply(trunc_normal_linear)
         self.apply(fan_out_conv)
 
 
-def twins_layers(
-    size: StageSizes, rates: Iterator[float], peg_kernel_size: int, dropout: float, attn_dropout: float
-) -> list[nn.Module]:
-    """The layers of a stage: local and global blocks in turn, the PEG after the first."""
-    layers: list[nn.Module] = []
-    for i in range(2 * size.depth):
-        attend = SoftmaxAttend(dropout=attn_dropout)
-        attn = (
-            LocalWindowAttention(size.dim, size.heads, window=size.window, attend=attend, dropout=dropout)
-            if i % 2 == 0
-            else ReducedAttention(size.dim, size.heads, reduction=size.reduction, attend=attend, dropout=dropout)
+class TwinsPCPVT(Model):
+    """PVT with conditional positions (Section 3.1): every block attends globally to a reduced map, a PEG in every stage.
+
+    Initialised as :class:`TwinsSVT`. Every image size works whose sides the patch sizes divide.
+
+    Args:
+        num_classes: 0 for features.
+        dims, depths, heads: channels, blocks and attention heads of each stage.
+        patch_sizes: patches merged on entering each stage.
+        reductions: of the keys and values of each stage; 1 for none.
+        mlp_ratios: hidden width of each stage's feed-forward over its channels.
+        peg_kernel_size, dropout, channels, attn_dropout, drop_path: see :class:`TwinsSVT`.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        dims: Sequence[int] = (64, 128, 320, 512),
+        depths: Sequence[int] = (3, 4, 6, 3),
+        heads: Sequence[int] = (1, 2, 5, 8),
+        patch_sizes: Sequence[int] = (4, 2, 2, 2),
+        reductions: Sequence[int] = (8, 4, 2, 1),
+        mlp_ratios: Sequence[float] = (8, 8, 4, 4),
+        peg_kernel_size: int = 3,
+        dropout: float = 0.0,
+        channels: int = 3,
+        attn_dropout: float = 0.0,
+        drop_path: float = 0.0,
+    ) -> None:
+        def attentions(dim: int, count: int, reduction: int, depth: int) -> list[nn.Module]:
+            reduced = partial(ReducedAttention, dim, count, reduction=reduction, dropout=dropout)
+            return [reduced(attend=SoftmaxAttend(dropout=attn_dropout)) for _ in range(depth)]
+
+        super().__init__(
+            **twins_parts(
+                [
+                    StageSizes(dim, patch, depth, int(dim * ratio))
+                    for dim, patch, depth, ratio in zip(dims, patch_sizes, depths, mlp_ratios, strict=True)
+                ],
+                [attentions(*row) for row in zip(dims, heads, reductions, depths, strict=True)],
+                channels=channels,
+                num_classes=num_classes,
+                peg_kernel_size=peg_kernel_size,
+                dropout=dropout,
+                drop_path=drop_path,
+            )
         )
-        mlp = Mlp(size.dim, int(size.dim * size.mlp_ratio), dropout=dropout)
-        layers.append(Block(size.dim, attn, mlp, drop_path=next(rates)))
-        if i == 0:
-            layers.append(PEG(size.dim, peg_kernel_size))
-    return layers
+        self.apply(trunc_normal_linear)
+        self.apply(fan_out_conv)
 
 
 def _variant(dims: Sequence[int], depths: Sequence[int], drop_path: float) -> Variant:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from torch import nn
@@ -20,7 +21,7 @@ from ..position import LearnedPosition
 from ..prefix import ClassToken, PerToken
 from ..registry import Variant, Variants
 from ..residual import drop_path_schedule
-from .sizes import check_choice, patch_grid
+from .sizes import patch_grid, prefix_count
 
 
 class ViT(Model):
@@ -43,9 +44,11 @@ class ViT(Model):
         qkv_bias: whether the qkv projection has a bias.
         norm: factory of the norms.
         embed: a finished embedder in place of the patch convolution.
+        prefix_tokens: learned tokens before the patches, each with a position; the class token is the first, the others are registers.
+            1 with ``pool="cls"`` and 0 with ``"mean"`` if None.
 
     Raises:
-        ValueError: ``image_size`` does not divide into patches, ``dim`` not into heads, or ``pool`` is unknown.
+        ValueError: ``image_size`` does not divide into patches, ``dim`` not into heads, or ``pool`` is unknown or has no token to read.
     """
 
     def __init__(
@@ -68,33 +71,28 @@ class ViT(Model):
         qkv_bias: bool = True,
         norm: NormFactory = LayerNorm,
         embed: nn.Module | None = None,
+        prefix_tokens: int | None = None,
     ) -> None:
-        check_choice("pool", pool, ("cls", "mean"))
+        prefix = prefix_count(pool, prefix_tokens)
         has_class = pool == "cls"
-        blocks = [
-            Block(
-                dim,
-                GlobalAttention(
-                    dim,
-                    heads,
-                    head_dim=head_dim,
-                    qkv_bias=qkv_bias,
-                    attend=SoftmaxAttend(dropout=attn_dropout),
-                    dropout=dropout,
-                ),
-                Mlp(dim, mlp_dim, dropout=dropout),
-                norm=norm,
-                drop_path=rate,
-            )
-            for rate in drop_path_schedule(drop_path, depth)
-        ]
+        blocks = vit_blocks(
+            dim,
+            heads,
+            mlp_dim,
+            drop_path_schedule(drop_path, depth),
+            head_dim=head_dim,
+            qkv_bias=qkv_bias,
+            dropout=dropout,
+            attn_dropout=attn_dropout,
+            norm=norm,
+        )
         super().__init__(
             embed=ConvEmbed(patch_size, dim, channels=channels) if embed is None else embed,
             stages=[
                 Stage(
                     [
-                        *([ClassToken(dim)] if has_class else []),
-                        LearnedPosition(dim, patch_grid(image_size, patch_size), num_prefix=int(has_class)),
+                        *([ClassToken(dim, prefix)] if prefix else []),
+                        LearnedPosition(dim, patch_grid(image_size, patch_size), num_prefix=prefix),
                         PerToken(nn.Dropout(emb_dropout)),
                         *blocks,
                     ]
@@ -106,6 +104,38 @@ class ViT(Model):
             image_size=image_size,
         )
         self.apply(trunc_normal_linear)
+
+
+def vit_blocks(
+    dim: int,
+    heads: int,
+    mlp_dim: int,
+    drop_paths: Sequence[float],
+    *,
+    head_dim: int | None = None,
+    qkv_bias: bool = True,
+    dropout: float = 0.0,
+    attn_dropout: float = 0.0,
+    norm: NormFactory = LayerNorm,
+) -> list[Block]:
+    """ViT's blocks, one for each drop path rate: pre-norm, global softmax attention, feed-forward. Arguments: see :class:`ViT`."""
+    return [
+        Block(
+            dim,
+            GlobalAttention(
+                dim,
+                heads,
+                head_dim=head_dim,
+                qkv_bias=qkv_bias,
+                attend=SoftmaxAttend(dropout=attn_dropout),
+                dropout=dropout,
+            ),
+            Mlp(dim, mlp_dim, dropout=dropout),
+            norm=norm,
+            drop_path=rate,
+        )
+        for rate in drop_paths
+    ]
 
 
 def _sizes(dim: int, depth: int, heads: int) -> dict[str, int]:

@@ -1,11 +1,11 @@
-"""Twins-SVT."""
+"""Twins-SVT and Twins-PCPVT."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from tests.golden.check import Builder
-from vitblocks import TwinsSVT
+from vitblocks import TwinsPCPVT, TwinsSVT
 
 
 def twins_svt(config: dict[str, Any]) -> TwinsSVT:
@@ -24,4 +24,19 @@ def twins_svt(config: dict[str, Any]) -> TwinsSVT:
     )
 
 
-BUILDERS = {("Twins-SVT", layout): Builder(twins_svt) for layout in ("timm", "official")}
+def twins_pcpvt(config: dict[str, Any]) -> TwinsPCPVT:
+    return TwinsPCPVT(
+        num_classes=config["num_classes"],
+        dims=config["embed_dims"],
+        depths=config["depths"],
+        heads=config["num_heads"],
+        patch_sizes=(config["patch_size"], 2, 2, 2),
+        reductions=config["sr_ratios"],
+        mlp_ratios=config["mlp_ratios"],
+    )
+
+
+BUILDERS = {
+    **{("Twins-SVT", layout): Builder(twins_svt) for layout in ("timm", "official")},
+    **{("Twins-PCPVT", layout): Builder(twins_pcpvt) for layout in ("timm", "official")},
+}

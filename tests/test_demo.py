@@ -1,0 +1,253 @@
+"""The demo: its model, its training, what it writes, and how it refuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.image
+import pytest
+import torch
+from torch import nn
+
+from vitblocks import SoftmaxAttend
+from vitblocks.attention import LocalWindowAttention
+from vitblocks.demo import main
+from vitblocks.demo.cli import EXTRAS
+from vitblocks.demo.digits import digits, jitter
+from vitblocks.demo.hybrid import hybrid
+from vitblocks.demo.looking import attention_weights, places, pool_shares, seen_from
+from vitblocks.demo.run import survives_saving
+from vitblocks.demo.train import accuracy, shuffled, steps_per_epoch, warmup_cosine
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the demo writes after a single epoch."""
+    folder = tmp_path_factory.mktemp("demo") / "made" / "on the way"
+    threads = torch.get_num_threads()
+    assert main(["--epochs", "1", "--threads", "1", "--quiet", "--output", str(folder)]) == 0
+    torch.set_num_threads(threads)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["attention", "training", "model"])
+def test_pictures_show_something(written: Path, name: str) -> None:
+    pixels = matplotlib.image.imread(written / f"{name}.png")
+    assert min(pixels.shape[:2]) > 300
+    colours = {tuple(pixel) for pixel in (pixels[::2, ::2].reshape(-1, pixels.shape[2]) * 255).astype(int)}
+    assert len(colours) > 50
+
+
+def test_results_are_written(written: Path) -> None:
+    results = json.loads((written / "results.json").read_text())
+    assert results["same_logits_after_reload"] is True
+    assert results["steps_after_swap"] > 0
+    for key in ("accuracy", "accuracy_right_after_swap", "accuracy_after_those_steps"):
+        assert 0.0 < results[key] <= 1.0
+    table = (written / "model.md").read_text()
+    assert "TalkingHeadsAttention" in table
+    assert f"{sum(p.numel() for p in hybrid().parameters()):,}" in table
+
+
+def test_saved_weights_are_the_models(tmp_path: Path) -> None:
+    images = torch.rand(4, 1, 16, 16)
+    model = hybrid()
+    assert survives_saving(model, tmp_path / "weights.safetensors", images)
+
+
+def test_a_reload_that_changes_the_logits_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vitblocks.demo.run.load_file", lambda model, path: None)
+    assert not survives_saving(hybrid(), tmp_path / "weights.safetensors", torch.rand(4, 1, 16, 16))
+
+
+def test_quiet_prints_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str], written: Path) -> None:
+    main(["--epochs", "1", "--quiet", "--threads", "1", "--output", str(tmp_path)])
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+    # The same seed gives the same results.
+    assert (tmp_path / "results.json").read_text() == (written / "results.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--epochs", "0"], "--epochs"),
+        (["--epochs", "many"], "many"),
+        (["--seed", "-1"], "--seed"),
+        (["--threads", "0"], "--threads"),
+        (["--colour"], "--colour"),
+        (["--output"], "--output"),
+    ],
+)
+def test_bad_arguments_are_one_line(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refusal:
+        main(arguments)
+    message = capsys.readouterr().err
+    assert refusal.value.code == 2
+    assert words in message
+    assert message.count("\n") == 1
+
+
+def test_output_that_cannot_be_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(SystemExit) as refusal:
+            main(["--output", str(path)])
+        message = capsys.readouterr().err
+        assert refusal.value.code == 2
+        assert str(path) in message
+        assert message.count("\n") == 1
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_missing_extras_are_named(tmp_path: Path) -> None:
+    block = f"import sys; sys.modules.update(dict.fromkeys({sorted(EXTRAS)!r}))"
+    script = f"{block}; from vitblocks.demo import main; main(sys.argv[1:])"
+    run = subprocess.run(
+        [sys.executable, "-c", script, "--output", str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 2
+    assert "pip install 'vitblocks[train,viz]'" in run.stderr
+    assert run.stderr.count("\n") == 1
+
+
+def test_help_needs_neither_extras_nor_torch() -> None:
+    block = f"import sys; sys.modules.update(dict.fromkeys({[*sorted(EXTRAS), 'torch']!r}))"
+    script = f"{block}; from vitblocks.demo import main; main(['--help'])"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert "--seed" in run.stdout
+
+
+def test_runs_as_a_module() -> None:
+    run = subprocess.run([sys.executable, "-m", "vitblocks.demo", "--epochs", "0"], capture_output=True, text=True)
+    assert run.returncode == 2
+    assert run.stderr.startswith("vitblocks-demo: ")
+
+
+def test_every_parameter_of_the_hybrid_gets_a_gradient() -> None:
+    model = hybrid()
+    nn.functional.cross_entropy(model(torch.rand(8, 1, 16, 16)), torch.arange(8)).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 0, name
+
+
+@pytest.mark.parametrize("size", [(16, 16), (12, 20)])
+def test_hybrid_compiles_whole(size: tuple[int, int]) -> None:
+    model = hybrid().eval()
+    images = torch.rand(3, 1, *size)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(images), model(images), rtol=1e-5, atol=1e-5)
+
+
+def test_hybrid_exports_with_any_batch() -> None:
+    model = hybrid().eval()
+    exported = torch.export.export(
+        model, (torch.rand(2, 1, 16, 16),), dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=64)},)
+    ).module()
+    for batch in (1, 5):
+        images = torch.rand(batch, 1, 16, 16)
+        torch.testing.assert_close(exported(images), model(images), rtol=1e-5, atol=1e-5)
+
+
+def test_hybrid_learns_a_few_digits_by_heart() -> None:
+    data, _ = digits(0)
+    model, few = hybrid(), type(data)(data.images[:32], data.labels[:32])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(25):
+        loss = nn.functional.cross_entropy(model.train()(few.images), few.labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert accuracy(model, few) > 0.9
+
+
+def test_digits_are_split_by_class_without_overlap() -> None:
+    train, held_out = digits(3)
+    images = torch.cat([train.images, held_out.images])
+    assert images.shape == (1797, 1, 16, 16)
+    assert (images.min(), images.max()) == (0.0, 1.0)
+    together = torch.bincount(train.labels) + torch.bincount(held_out.labels)
+    assert ((torch.bincount(held_out.labels) / together - 0.2).abs() < 0.01).all()
+    other, _ = digits(4)
+    assert not torch.equal(train.images, other.images)
+    # A scan may occur twice in the data set; held-out ones must not be among those trained on more often than that.
+    seen = {image.numpy().tobytes() for image in train.images}
+    assert sum(image.numpy().tobytes() in seen for image in held_out.images) <= 2
+
+
+def test_jitter_moves_images_a_little() -> None:
+    images = torch.zeros(64, 1, 16, 16)
+    images[:, :, 6:10, 6:10] = 1.0
+    generator = torch.Generator().manual_seed(0)
+    moved = jitter(images, generator)
+    assert (moved - images).abs().amax(dim=(1, 2, 3)).min() > 0
+    centre = (moved[:, 0].sum(dim=1) * torch.arange(16)).sum(dim=1) / moved[:, 0].sum(dim=(1, 2))
+    assert (centre - 7.5).abs().max() < 2.0
+    still = jitter(images, generator, degrees=0.0, zoom=0.0, shift=0.0)
+    torch.testing.assert_close(still, images, rtol=0, atol=1e-5)
+
+
+def test_an_epoch_takes_images_at_most_once() -> None:
+    data, _ = digits(0)
+    numbered = type(data)(torch.arange(len(data.labels)), data.labels)
+    batches = list(shuffled(numbered, torch.Generator().manual_seed(0)))
+    taken = torch.cat([batch.images for batch in batches])
+    assert len(batches) == steps_per_epoch(data)
+    assert len(taken.unique()) == len(taken)
+
+
+def test_learning_rate_rises_then_falls() -> None:
+    factors = [warmup_cosine(step, 100) for step in range(100)]
+    peak = factors.index(max(factors))
+    assert 0 < peak < 15
+    assert factors[:peak] == sorted(factors[:peak])
+    assert factors[peak:] == sorted(factors[peak:], reverse=True)
+    assert factors[-1] < 0.01
+
+
+def test_attention_maps_are_where_the_patch_looks() -> None:
+    model, images = hybrid(), torch.rand(2, 1, 16, 16)
+    weights = attention_weights(model, images)
+    blocks = dict(model.blocks())
+    patch = torch.tensor([0, 27])
+    for name, block in blocks.items():
+        attn = block.get_submodule("attn")
+        seen = seen_from(weights[f"{name}.attn.attend"], places(attn, (8, 8)), patch, (8, 8))
+        assert seen.shape == (2, 8, 8)
+        if isinstance(attn.attend, SoftmaxAttend):
+            torch.testing.assert_close(seen.sum(dim=(1, 2)), torch.ones(2))
+    first = blocks["stages.0.layers.0"].get_submodule("attn")
+    assert isinstance(first, LocalWindowAttention)
+    seen = seen_from(weights["stages.0.layers.0.attn.attend"], places(first, (8, 8)), patch, (8, 8))
+    # Patch 27 is at row 3, column 3: the last of the first window of 4x4.
+    assert (seen[:, :4, :4] > 0).all()
+    assert seen[:, 4:].abs().sum() + seen[:, :, 4:].abs().sum() == 0
+
+
+def test_attention_maps_agree_with_gradients() -> None:
+    """A patch that a window's attention gives no weight to cannot move it: the maps lie on the grid the right way round."""
+    attn = LocalWindowAttention(8, 2, window=(2, 3))
+    x = torch.rand(1, 24, 8, requires_grad=True)
+    attn(x, (4, 6))[0, 8].sum().backward()
+    assert x.grad is not None
+    reached = x.grad[0].abs().sum(dim=1) > 0
+    weights = torch.rand(1, 4, 2, 6, 6) + 0.1
+    seen = seen_from(weights, places(attn, (4, 6)), torch.tensor([8]), (4, 6))
+    assert torch.equal(reached, seen.flatten() > 0)
+
+
+def test_pool_shares_sum_to_one() -> None:
+    shares, grid = pool_shares(hybrid(), torch.rand(3, 1, 16, 12))
+    assert grid == (8, 6)
+    torch.testing.assert_close(shares.sum(dim=(1, 2)), torch.ones(3))
+
+
+def test_hooks_are_taken_off_again() -> None:
+    model = hybrid()
+    attention_weights(model, torch.rand(1, 1, 16, 16))
+    assert not any(module._forward_pre_hooks for module in model.modules())

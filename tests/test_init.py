@@ -1,0 +1,51 @@
+"""Initialisations, and the package's lazy names."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import vitblocks
+from vitblocks.init import fan_out_conv, trunc_normal_linear
+
+
+def test_linears_start_as_a_truncated_normal_with_zero_biases() -> None:
+    model = nn.Sequential(nn.Linear(256, 256), nn.Conv2d(3, 4, 3)).apply(trunc_normal_linear)
+    linear: Any = model[0]
+    conv: Any = model[1]
+    assert linear.weight.std().item() == pytest.approx(0.02, rel=0.02)
+    assert (linear.bias == 0).all()
+    assert conv.bias.abs().min() > 0
+    nn.Linear(4, 4, bias=False).apply(trunc_normal_linear)
+
+
+@pytest.mark.parametrize("groups", [1, 8])
+def test_convolutions_start_by_their_fan_out(groups: int) -> None:
+    conv: Any = nn.Conv2d(64, 128, 5, groups=groups).apply(fan_out_conv)
+    assert conv.weight.std().item() == pytest.approx((2 / (25 * 128 / groups)) ** 0.5, rel=0.02)
+    assert (conv.bias == 0).all()
+
+
+def test_every_public_name_loads() -> None:
+    for name in vitblocks.__all__:
+        assert getattr(vitblocks, name) is not None
+    assert set(vitblocks.__all__) <= set(dir(vitblocks))
+    with pytest.raises(AttributeError, match="module 'vitblocks' has no attribute 'Nothing'"):
+        vitblocks.Nothing  # noqa: B018
+
+
+def test_importing_the_package_loads_nothing() -> None:
+    code = "import sys, vitblocks; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_name_is_the_same_object_from_everywhere() -> None:
+    from vitblocks.attention import GlobalAttention
+
+    assert vitblocks.GlobalAttention is GlobalAttention
+    assert torch.nn.Module in vitblocks.GlobalAttention.__mro__
