@@ -102,6 +102,11 @@ class Case:
         return str(self.raw["architecture"])
 
     @property
+    def reference(self) -> str:
+        """The published implementation: package or repository, class, version."""
+        return str(self.raw["reference"])
+
+    @property
     def layout(self) -> str:
         return str(self.raw["layout"])
 
@@ -162,7 +167,9 @@ class Case:
         for pattern, formula in FORMULAS.items():
             if re.fullmatch(pattern, key):
                 return formula(shape)
-        raise ValueError(f"{self.name}: the file holds no fixed_values for {key}, and neither CONSTANTS nor FORMULAS has a rule for it")
+        raise ValueError(
+            f"{self.name}: the file holds no fixed_values for {key}, and neither CONSTANTS nor FORMULAS has a rule for it"
+        )
 
     @property
     def indices(self) -> set[str]:

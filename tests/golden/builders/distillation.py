@@ -40,7 +40,9 @@ def wrapper(config: dict[str, Any]) -> DistillWrapper:
     return DistillWrapper(student, Said(), temperature=config["tau"], alpha=config["alpha"])
 
 
-def run(model: Any, case: Case, *, alpha: float, hard: bool = False, soft_labels: bool = False) -> tuple[Tensor, Tensor]:
+def run(
+    model: Any, case: Case, *, alpha: float, hard: bool = False, soft_labels: bool = False
+) -> tuple[Tensor, Tensor]:
     """The loss, and its gradient by the logits of the second head."""
     shape = (case.config["batch"], case.config["num_classes"])
     outputs, distilled, teacher = (case.random(name, shape) for name in ("outputs", "outputs_kd", "teacher"))
