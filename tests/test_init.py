@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 import vitblocks
-from vitblocks.init import fan_out_conv, trunc_normal_linear
+from vitblocks.attention import TalkingHeadsAttend
+from vitblocks.init import fan_out_conv, kaiming_conv, trunc_normal_conv, trunc_normal_linear, trunc_normal_mix
 
 
 def test_linears_start_as_a_truncated_normal_with_zero_biases() -> None:
@@ -29,6 +30,22 @@ def test_convolutions_start_by_their_fan_out(groups: int) -> None:
     conv: Any = nn.Conv2d(64, 128, 5, groups=groups).apply(fan_out_conv)
     assert conv.weight.std().item() == pytest.approx((2 / (25 * 128 / groups)) ** 0.5, rel=0.02)
     assert (conv.bias == 0).all()
+
+
+def test_convolutions_start_as_other_papers_have_them() -> None:
+    conv: Any = nn.Conv2d(64, 128, 5).apply(kaiming_conv)
+    assert conv.weight.std().item() == pytest.approx((2 / (25 * 128)) ** 0.5, rel=0.02)
+    assert (conv.bias == 0).all()
+    conv = nn.Conv2d(64, 128, 5).apply(trunc_normal_conv)
+    assert conv.weight.std().item() == pytest.approx(0.02, rel=0.02)
+    assert (conv.bias == 0).all()
+
+
+def test_mixes_of_heads_start_small() -> None:
+    attend = TalkingHeadsAttend(64).apply(trunc_normal_mix)
+    for mix in (attend.mix_logits, attend.mix_weights):
+        assert mix.weight.std().item() == pytest.approx(0.02, rel=0.1)
+        assert (mix.bias == 0).all()
 
 
 def test_every_public_name_loads() -> None:

@@ -29,17 +29,25 @@ def test_batch_norm_takes_every_token_for_a_sample() -> None:
 
 def test_synchronised_batch_norm_keeps_the_channels() -> None:
     """A subclass of BatchNorm called on (B, N, C) would take N for the channels once converted."""
-    batch_norm: Any = nn.SyncBatchNorm
-    converted = batch_norm.convert_sync_batchnorm(LinearNorm(6, 4)).get_submodule("norm.bn")
-    assert type(converted) is nn.SyncBatchNorm
-    assert converted.num_features == 4
+    converted: Any = nn.SyncBatchNorm.convert_sync_batchnorm(LinearNorm(6, 4))
+    norms = [module for module in converted.modules() if hasattr(module, "num_features")]
+    assert [(type(norm).__name__, norm.num_features) for norm in norms] == [("SyncBatchNorm", 4)]
+
+
+def test_a_lone_sample_in_training_is_normed_by_the_running_statistics() -> None:
+    norm, x = BatchNorm(4).train(), torch.randn(1, 4)
+    norm(torch.randn(5, 4) + 2)
+    before = {key: value.clone() for key, value in norm.state_dict().items()}
+    y = norm(x)
+    assert all(torch.equal(value, before[key]) for key, value in norm.state_dict().items())
+    torch.testing.assert_close(y, norm.eval()(x))
 
 
 def test_linear_norm_may_start_as_nothing() -> None:
     x = torch.randn(3, 5, 6)
     assert (LinearNorm(6, 4, init_weight=0.0)(x) == 0).all()
     layer = LinearNorm(6, 4)
-    assert layer.linear.bias is None
+    assert "linear.bias" not in layer.state_dict()
     torch.testing.assert_close(layer(x), layer.norm(x @ layer.linear.weight.T))
 
 

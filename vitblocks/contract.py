@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from operator import index
 
 import opt_einsum
 import torch
@@ -28,7 +29,7 @@ def contract(equation: str, *operands: Tensor) -> Tensor:
     """Sum of products as ``torch.einsum`` writes it, evaluated pair by pair in the cheapest order for these sizes.
 
     The first index of every operand and of the result is the batch. It cannot change the order, since every step carries it, so it
-    is left out of the planning and may be symbolic under ``torch.compile`` and ``torch.export``.
+    is left out of the planning and may be symbolic under ``torch.compile`` and ``torch.export``; the other sizes are fixed there.
 
     Raises:
         ValueError: an operand does not begin with the batch index.
@@ -36,7 +37,8 @@ def contract(equation: str, *operands: Tensor) -> Tensor:
     terms = equation.replace("->", ",").replace(" ", "").split(",")
     if len({term[0] for term in terms}) != 1:
         raise ValueError(f"every term of {equation!r} must begin with the same batch index")
-    shapes = tuple((1, *operand.shape[1:]) for operand in operands)
+    # The plan needs numbers: index() makes a compiler that has symbols for these sizes fix them.
+    shapes = tuple((1, *[index(size) for size in operand.shape[1:]]) for operand in operands)
     pending = list(operands)
     for positions, step in _constant_plan(equation.replace(" ", ""), shapes):
         # A step lists the operands it takes out from the last to the first, so that the numbers of the others hold.

@@ -101,7 +101,7 @@ class EfficientChannelAttention(nn.Module):
 
     @classmethod
     def for_channels(cls, channels: int, *, gate: Activation = nn.Sigmoid) -> EfficientChannelAttention:
-        """With the odd kernel that suits so many channels (eq. 12, gamma 2 and b 1, rounded as in the authors' code)."""
+        """With the paper's adaptive kernel for so many channels: gamma 2, b 1, made odd as LocalViT's code does."""
         kernel_size = int(abs(log2(channels) + 1) / 2)
         return cls(kernel_size + (kernel_size + 1) % 2, gate=gate)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeAlias
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 NormFactory: TypeAlias = Callable[[int], nn.Module]
@@ -30,7 +31,8 @@ RMSNorm: NormFactory = rms_norm(1e-6)
 class BatchNorm(nn.Module):
     """BatchNorm (arXiv:1502.03167) of tokens ``(..., C)``: every token of every image is a sample.
 
-    It holds a plain ``nn.BatchNorm1d`` rather than being one: convert_sync_batchnorm would take N for the channels.
+    It holds a plain ``nn.BatchNorm1d`` rather than being one: convert_sync_batchnorm would take N for the channels. A lone sample in
+    training, such as the pooled features of one image, has no variance: it is normed by the running statistics, as in evaluation.
     """
 
     def __init__(self, dim: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
@@ -38,7 +40,11 @@ class BatchNorm(nn.Module):
         self.bn = nn.BatchNorm1d(dim, eps=eps, momentum=momentum)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.bn(x.reshape(-1, x.shape[-1])).view_as(x)
+        samples = x.reshape(-1, x.shape[-1])
+        if self.training and samples.shape[0] == 1:
+            bn = self.bn
+            return F.batch_norm(samples, bn.running_mean, bn.running_var, bn.weight, bn.bias, eps=bn.eps).view_as(x)
+        return self.bn(samples).view_as(x)
 
 
 class LinearNorm(nn.Module):

@@ -1,8 +1,8 @@
 """The contract as checks to run on layers of your own: they return nothing, or raise AssertionError saying which rule broke.
 
 :func:`check_layer` is for ``layer(x, grid) -> x``, :func:`check_transition` for ``(x, grid) -> (x, grid)``, :func:`check_attend` for an
-:class:`~vitblocks.attention.Attend`. :func:`influence` tells which tokens a layer lets see one another. All of them work on copies:
-what is given stays as it is, and so does PyTorch's global random state where the layer does not draw from it.
+:class:`~vitblocks.attention.Attend`. :func:`influence` tells which tokens a layer lets see one another. All of them work on copies, the
+checks on the CPU: what is given stays as it is, and so does PyTorch's global random state where the layer does not draw from it.
 """
 
 from __future__ import annotations
@@ -202,20 +202,20 @@ class _Case:
 
 
 class _Subject:
-    """A copy of what is checked, in float64 and eval mode, and the means to say what is wrong with it."""
+    """A copy of what is checked, on the CPU, in float64 and eval mode, and the means to say what is wrong with it."""
 
     def __init__(self, source: Source, noise: float, tolerances: Mapping[torch.dtype, float]) -> None:
-        module = deepcopy(source) if isinstance(source, nn.Module) else source()
+        # A factory may return the same module each time: a copy of it is taken too.
+        module = deepcopy(source if isinstance(source, nn.Module) else source())
         if not isinstance(module, nn.Module):
             raise TypeError(f"expected an nn.Module or a function that makes one, got {type(module).__name__}")
         self.name = type(module).__name__
         self.tolerances = tolerances
-        self.module = module.double().eval()
+        self.module = module.cpu().double().eval()
         generator = torch.Generator().manual_seed(0)
         with torch.no_grad():
             for parameter in self.module.parameters():
-                step = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-                parameter.add_(step.to(parameter.device), alpha=noise)
+                parameter.add_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64), alpha=noise)
 
     def fresh(self, dtype: torch.dtype = torch.float64) -> nn.Module:
         """A copy that no check has run yet: what a module remembers shows in the check that looks for it."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vitblocks.grid import Grid
 from vitblocks.position import PEG, LearnedPosition, SinePosition1d, SinePosition2d
-from vitblocks.position.resize import resize_table
+from vitblocks.position.resize import resize_table, resize_table_as_dino
 from vitblocks.position.sine import sine_1d, sine_2d
 
 DIM = 8
@@ -115,6 +115,18 @@ def test_tables_of_half_precision_are_resized_in_single() -> None:
     assert resized.dtype == torch.bfloat16
     assert torch.equal(resized, resize_table(table.float(), (7, 5)).bfloat16())
     assert resize_table(table, (4, 4)) is table
+
+
+def test_dinos_resize_reads_places_by_its_own_factor() -> None:
+    table = torch.randn(1, 2, 4, 4)
+    expected = F.interpolate(table, scale_factor=((7 + 0.1) / 4, (5 + 0.1) / 4), mode="bicubic")
+    resized = resize_table_as_dino(table, (7, 5))
+    assert resized.shape == (1, 2, 7, 5)
+    assert torch.equal(resized, expected)
+    assert not torch.allclose(resized, resize_table(table, (7, 5)))
+    layer, x = LearnedPosition(2, 4, resize=resize_table_as_dino), torch.zeros(1, 35, 2)
+    image = layer.table.mT.reshape(1, 2, 4, 4)
+    torch.testing.assert_close(layer(x, (7, 5)), resize_table_as_dino(image, (7, 5)).flatten(2).mT)
 
 
 def test_bad_arguments() -> None:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitblocks.position import DistanceBias, DynamicBias, RelativeBias, Rotary2d
+from vitblocks.position import ClassRelativeBias, CopiedBias, DistanceBias, DynamicBias, RelativeBias, Rotary2d
 
 HEADS = 2
 Place = tuple[int, int]
@@ -102,6 +102,22 @@ def test_pairs_with_a_prefix_token_have_no_bias(bias: RelativeBias | DistanceBia
     assert (result[:, :, :2] == 0).all()
     assert torch.equal(result[:, 2:, 2:], bias((2, 3)))
     assert bias((0, 0), 5).shape == (HEADS, 5, 5)
+
+
+def test_class_relative_bias_has_three_numbers_for_pairs_with_a_prefix_token() -> None:
+    bias = ClassRelativeBias(HEADS, 3)
+    pairs, table = filled(bias.pairs), filled(bias.patches.table)
+    result = bias((2, 3), 2)
+    assert result.shape == (HEADS, 8, 8)
+    for i in range(8):
+        for j in range(8):
+            kind = {(True, False): 0, (False, True): 1, (True, True): 2}.get((i < 2, j < 2))
+            right = bias.patches((2, 3))[:, i - 2, j - 2] if kind is None else pairs[kind]
+            assert torch.equal(result[:, i, j], right)
+    assert torch.equal(bias((0, 0), 2), pairs[2][:, None, None].expand(HEADS, 2, 2))
+    assert torch.equal(CopiedBias(bias)((2, 3), 2), result)
+    assert all((parameter == 0).all() for parameter in ClassRelativeBias(HEADS, 3).parameters())
+    assert table.shape == (25, HEADS)
 
 
 def test_how_biases_start() -> None:

@@ -12,6 +12,8 @@ from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..grid import Size, to_pair
+from ..model import Stage
+from ..multi_scale import MultiScaleBlock
 
 
 @dataclass(frozen=True)
@@ -62,14 +64,42 @@ def summary(model: nn.Module, image_size: Size | None = None, *, channels: int |
     Raises:
         ValueError: what the model raises for that size.
     """
+    rows = list(_rows(model))
+    shapes: dict[str, tuple[int, ...]] = {}
+    hooks = [module.register_forward_hook(_keep_shape(shapes, name)) for name, module in rows]
+    try:
+        image, counts = _run_on_meta(model, image_size, channels)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    layers = [_layer(name, module, shapes[name], counts[name]) for name, module in rows if name in shapes]
+    return Summary(
+        model=type(model).__name__,
+        image=image,
+        params=sum(p.numel() for p in model.parameters()),
+        macs=counts[""],
+        activations=sum(layer.activations for layer in layers),
+        layers=layers,
+    )
+
+
+def macs(model: nn.Module, image_size: Size | None = None, *, channels: int | None = None) -> dict[str, int]:
+    """The multiply-adds of every module by its name, of the whole model under ``""``, for one image, counted as :func:`summary` does.
+
+    Arguments and errors: those of :func:`summary`. A module that is not called itself has 0, also where its parts are called.
+    """
+    return _run_on_meta(model, image_size, channels)[1]
+
+
+def _run_on_meta(
+    model: nn.Module, image_size: Size | None, channels: int | None
+) -> tuple[tuple[int, ...], dict[str, int]]:
+    """The shape of the image, and the multiply-adds of every module by its name, of the model under ``""``."""
     size = getattr(model, "image_size", None) or 224 if image_size is None else image_size
     height, width = to_pair(size, "image_size")
     image = torch.empty(1, _channels(model) if channels is None else channels, height, width, device="meta")
     state = {name: torch.empty_like(t, device="meta") for name, t in _tensors(model)}
     image = image.to(next((t.dtype for t in state.values() if t.is_floating_point()), image.dtype))
-    rows = list(_rows(model))
-    shapes: dict[str, tuple[int, ...]] = {}
-    hooks = [module.register_forward_hook(_keep_shape(shapes, name)) for name, module in rows]
     modes = {module: module.training for module in model.modules()}
     counter = FlopCounterMode(display=False)
     try:
@@ -77,23 +107,12 @@ def summary(model: nn.Module, image_size: Size | None = None, *, channels: int |
         with torch.no_grad(), counter:
             functional_call(model, state, (image,))
     finally:
-        for hook in hooks:
-            hook.remove()
         for module, training in modes.items():
             module.training = training
-    counts = counter.get_flop_counts()
+    flops = counter.get_flop_counts()
     root = type(model).__name__
-    layers = [
-        _layer(name, module, shapes[name], counts.get(f"{root}.{name}", {})) for name, module in rows if name in shapes
-    ]
-    return Summary(
-        model=root,
-        image=tuple(image.shape[1:]),
-        params=sum(p.numel() for p in model.parameters()),
-        macs=counter.get_total_flops() // 2,
-        activations=sum(layer.activations for layer in layers),
-        layers=layers,
-    )
+    counts = {name: sum(flops.get(f"{root}.{name}", {}).values()) // 2 for name, _ in model.named_modules() if name}
+    return tuple(image.shape[1:]), {"": counter.get_total_flops() // 2, **counts}
 
 
 def _rows(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -101,18 +120,18 @@ def _rows(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for name, child in model.named_children():
         if isinstance(child, nn.Identity):
             continue
-        if name == "stages" or isinstance(child, nn.ModuleList) or type(child).__name__ == "Stage":
+        if isinstance(child, (nn.ModuleList, Stage, MultiScaleBlock)):
             yield from ((f"{name}.{inner}", module) for inner, module in _rows(child))
         else:
             yield name, child
 
 
-def _layer(name: str, module: nn.Module, shape: tuple[int, ...], flops: dict[Any, int]) -> LayerSummary:
+def _layer(name: str, module: nn.Module, shape: tuple[int, ...], macs: int) -> LayerSummary:
     activations = 1
     for side in shape:
         activations *= side
     params = sum(p.numel() for p in module.parameters())
-    return LayerSummary(name, type(module).__name__, shape, params, sum(flops.values()) // 2, activations)
+    return LayerSummary(name, type(module).__name__, shape, params, macs, activations)
 
 
 def _keep_shape(shapes: dict[str, tuple[int, ...]], name: str) -> Any:
