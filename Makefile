@@ -15,10 +15,10 @@ demo: $(VENV)/.ready
 	$(BIN)/python -m vitblocks.demo --output demo
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 test-slow: $(VENV)/.ready
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n auto -m slow
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

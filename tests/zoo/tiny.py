@@ -13,7 +13,7 @@ from vitblocks import zoo
 class Tiny(NamedTuple):
     """How to build the model, given options that its class takes besides, and the side of the square image that it is made for."""
 
-    build: Callable[..., nn.Module]
+    build: Callable[..., Any]  # a Model, but for CrossViT
     image_size: int
 
 

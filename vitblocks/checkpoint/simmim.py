@@ -26,7 +26,6 @@ _WITH_PAIRS = Functions(
 )
 
 
-
 def _decoder(model: SimMIM) -> tuple[Rule, ...]:
     """Theirs is a convolution of 1x1 and a pixel shuffle, whose channel is the slowest; ours is a Linear with the channel fastest."""
     (rows, columns), channels = model.stride, model.encoder.channels

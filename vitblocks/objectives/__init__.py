@@ -1,0 +1,28 @@
+"""Objectives: what a model is trained for beside its labels."""
+
+from .dino import Centering, Dino, DinoHead, DinoSchedule, cross_view_entropy
+from .distillation import DistillWrapper, hard_distillation, soft_distillation
+from .encoder import Encoder, PairError
+from .mae import MAE
+from .masking import Details, Pictures
+from .mpp import MPP, Corruption
+from .simmim import SimMIM
+
+__all__ = [
+    "MAE",
+    "MPP",
+    "Centering",
+    "Corruption",
+    "Details",
+    "Dino",
+    "DinoHead",
+    "DinoSchedule",
+    "DistillWrapper",
+    "Encoder",
+    "PairError",
+    "Pictures",
+    "SimMIM",
+    "cross_view_entropy",
+    "hard_distillation",
+    "soft_distillation",
+]

@@ -1,0 +1,553 @@
+"""DINO: Emerging Properties in Self-Supervised Vision Transformers (arXiv:2104.14294)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy, deepcopy
+from dataclasses import dataclass
+from math import cos, log, pi
+from typing import Any
+from warnings import warn
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..grid import Size, to_pair
+from ..init import trunc_normal_linear
+from ..model import Model, Stage
+from ..norm import NormFactory
+from .encoder import PairError
+from .masking import at_least_float32
+from .views import Augment, ColorAugmentation, MultiCrop
+
+TO_LATENT = "to_latent"
+"""The hidden layer that is the pooled features."""
+
+
+class WeightNormLinear(nn.Module):
+    """A Linear without bias whose rows have the length ``scale``, whatever the length of ``direction`` (arXiv:1602.07868, eq. 2).
+
+    ``scale`` is 1 and is not trained, unless ``learn_scale``.
+    """
+
+    def __init__(self, in_dim: int, out_dim: int, *, learn_scale: bool = False) -> None:
+        super().__init__()
+        self.direction = nn.Parameter(nn.Linear(in_dim, out_dim, bias=False).weight.detach())
+        self.scale = nn.Parameter(torch.ones(out_dim, 1), requires_grad=learn_scale)
+
+    def forward(self, x: Tensor, *, frozen: bool = False) -> Tensor:
+        """With ``frozen``, gradients pass through to ``x`` while those of the weights are zero.
+
+        Zero rather than none, because distributed training waits for one.
+        """
+        weight = self.scale * F.normalize(self.direction, dim=1)
+        return F.linear(x, weight.detach() + 0.0 * weight if frozen else weight)
+
+
+class DinoHead(nn.Module):
+    """The projection head (Section 3.1 and Appendix C): Linears with GELU, a bottleneck of length 1, a weight-normalised Linear.
+
+    ``features (B, dim) -> logits (B, out_dim)``. Linears start as a truncated normal of standard deviation 0.02 with zero biases, the last
+    layer as PyTorch's Linear with its rows normalised.
+
+    Args:
+        dim, hidden_dim, bottleneck_dim, out_dim: channels of the features, in between, before and after the last layer.
+        layers: Linears up to the bottleneck.
+        norm: factory of a norm after every Linear but the bottleneck's, such as ``nn.BatchNorm1d``; None for none.
+        learn_scale: whether the lengths of the last layer's rows are trained; fixed at 1 they make training steadier.
+
+    Raises:
+        ValueError: a size that is not positive.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        out_dim: int = 65536,
+        *,
+        hidden_dim: int = 2048,
+        bottleneck_dim: int = 256,
+        layers: int = 3,
+        norm: NormFactory | None = None,
+        learn_scale: bool = False,
+    ) -> None:
+        super().__init__()
+        sizes = {"dim": dim, "out_dim": out_dim, "hidden_dim": hidden_dim, "bottleneck_dim": bottleneck_dim}
+        for name, value in {**sizes, "layers": layers}.items():
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        steps: list[nn.Module] = []
+        for before in (dim, *[hidden_dim] * (layers - 2))[: layers - 1]:
+            steps += [nn.Linear(before, hidden_dim), *([] if norm is None else [norm(hidden_dim)]), nn.GELU()]
+        steps.append(nn.Linear(hidden_dim if layers > 1 else dim, bottleneck_dim))
+        self.mlp = nn.Sequential(*steps).apply(trunc_normal_linear)
+        self.last = WeightNormLinear(bottleneck_dim, out_dim, learn_scale=learn_scale)
+
+    def forward(self, features: Tensor, *, frozen: bool = False) -> Tensor:
+        """``frozen``: without gradients for the last layer's weights."""
+        x = self.mlp(features)
+        return self.last(F.normalize(at_least_float32(x), dim=-1).to(x.dtype), frozen=frozen)
+
+
+class Centering(nn.Module):
+    """Centre and sharpen the teacher's logits, so that it neither says the same of all images nor nothing of any (Section 3.1, eq. 4).
+
+    The centre is a moving average of the mean logits, over all processes. ``observe`` adds a batch, ``update`` moves the centre by what was
+    observed since the last time: several batches of accumulated gradients count as one.
+
+    Args:
+        dim: of the logits.
+        decay: of the moving average.
+
+    Raises:
+        ValueError: ``decay`` lies outside [0, 1].
+    """
+
+    center: Tensor
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, dim: int, decay: float = 0.9) -> None:
+        super().__init__()
+        if not 0.0 <= decay <= 1.0:
+            raise ValueError(f"decay of the centre must lie in [0, 1], got {decay}")
+        self.decay = decay
+        self.register_buffer("center", torch.zeros(1, dim))
+        self.register_buffer("total", torch.zeros(1, dim))
+        self.register_buffer("count", torch.zeros(1, 1))
+
+    def forward(self, logits: Tensor, temperature: float) -> Tensor:
+        """``(..., dim)`` logits to probabilities."""
+        return ((at_least_float32(logits) - self.center) / temperature).softmax(dim=-1)
+
+    @torch.no_grad()
+    def observe(self, logits: Tensor) -> None:
+        """Add logits ``(..., dim)``; in distributed training those of every process, which all have to call."""
+        rows = logits.flatten(0, -2).to(self.total.dtype)
+        seen = torch.cat([rows.sum(dim=0, keepdim=True), rows.new_full((1, 1), rows.shape[0])], dim=1)
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(seen)
+        self.total += seen[:, :-1]
+        self.count += seen[:, -1:]
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move the centre towards the mean of what was observed; nothing happens where nothing was."""
+        mean = self.total / self.count.clamp(min=1)
+        self.center.lerp_(torch.where(self.count > 0, mean, self.center), 1 - self.decay)
+        self.total.zero_()
+        self.count.zero_()
+
+    def extra_repr(self) -> str:
+        return f"dim={self.center.shape[1]}, decay={self.decay:g}"
+
+
+def cross_view_entropy(logits: Sequence[Tensor], targets: Sequence[Tensor], temperature: float) -> Tensor:
+    """The student's cross entropy on every view with the teacher's targets of every other view, averaged (Section 3.1, eq. 3).
+
+    Args:
+        logits: the student's, ``(B, K)`` for each view.
+        targets: the teacher's probabilities ``(B, K)`` of the first views.
+        temperature: of the student.
+
+    Raises:
+        ValueError: there are no two views to compare.
+    """
+    if not targets or len(logits) < 2:
+        raise ValueError(
+            f"a loss needs 2 views of the student and 1 of the teacher, got {len(logits)} and {len(targets)}"
+        )
+    log_p = [(at_least_float32(view) / temperature).log_softmax(dim=-1) for view in logits]
+    losses = []
+    for i, target in enumerate(targets):
+        others = torch.stack([view for j, view in enumerate(log_p) if j != i]).sum(dim=0)
+        losses.append(-(target * others).sum(dim=-1).mean())
+    return torch.stack(losses).sum() / (len(targets) * (len(logits) - 1))
+
+
+@dataclass(frozen=True)
+class DinoSchedule:
+    """What changes in the course of training, as a function of the steps taken (Section 3.1, "Implementation details").
+
+    Args:
+        epochs, steps_per_epoch: the length of training; 1251 steps are an epoch of ImageNet at the paper's batch of 1024.
+        momentum: of the teacher at the first step, rising to 1 at the last along a cosine.
+        teacher_temp: rising from ``warmup_teacher_temp`` in a line over the first ``warmup_epochs`` epochs.
+        freeze_epochs: epochs in which the last layer stays as it is.
+
+    Raises:
+        ValueError: a length or temperature that is not positive, a negative number of epochs, or a momentum outside [0, 1].
+    """
+
+    epochs: int = 100
+    steps_per_epoch: int = 1251
+    momentum: float = 0.996
+    teacher_temp: float = 0.07
+    warmup_teacher_temp: float = 0.04
+    warmup_epochs: int = 30
+    freeze_epochs: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "steps_per_epoch", "teacher_temp", "warmup_teacher_temp"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("warmup_epochs", "freeze_epochs"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if not 0.0 <= self.momentum <= 1.0:
+            raise ValueError(f"moving_average_decay must lie in [0, 1], got {self.momentum}")
+
+    @property
+    def steps(self) -> int:
+        return self.epochs * self.steps_per_epoch
+
+    def momentum_at(self, step: int) -> float:
+        return 1.0 - (1.0 - self.momentum) * (1.0 + cos(pi * min(step / self.steps, 1.0))) / 2
+
+    def teacher_temp_at(self, epoch: int) -> float:
+        """The end of the line belongs to the last warm-up epoch, as in the authors' code."""
+        if epoch >= self.warmup_epochs:
+            return self.teacher_temp
+        passed = epoch / max(self.warmup_epochs - 1, 1)
+        return self.warmup_teacher_temp + (self.teacher_temp - self.warmup_teacher_temp) * passed
+
+
+class Projector(nn.Module):
+    """An encoder and a head, for crops of any sizes: those of one size run as one batch, so that memory is that of few passes."""
+
+    def __init__(self, encoder: nn.Module, head: DinoHead) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+
+    def forward(self, crops: Sequence[Tensor], *, frozen: bool = False) -> tuple[Tensor, Tensor]:
+        """``(B, C, h, w)`` each to features ``(crops, B, D)`` and logits ``(crops, B, K)``."""
+        features: list[Tensor] = [crops[0]] * len(crops)
+        for size in dict.fromkeys(crop.shape for crop in crops):
+            of_size = [i for i, crop in enumerate(crops) if crop.shape == size]
+            made = self.encoder(torch.cat([crops[i] for i in of_size]))
+            for i, part in zip(of_size, made.chunk(len(of_size)), strict=True):
+                features[i] = part
+        logits = self.head(torch.cat(features), frozen=frozen)
+        return torch.stack(features), logits.unflatten(0, (len(crops), -1))
+
+
+class Dino(nn.Module):
+    """Self-distillation without labels (arXiv:2104.14294): a student learns what its own moving average says of other crops.
+
+    ``learner(images)`` crops and augments ``images (B, C, H, W)``, in [0, 1] for the default augmentation; ``learner([global, global,
+    *local])`` takes crops that are made already, ``(B, C, h, w)`` each. Both give the loss. ``update_moving_average()`` after each
+    optimizer step moves teacher and centre and counts the step, by which momentum, teacher temperature and the freezing of the last
+    layer go. ``state_dict()`` holds all that is needed to go on.
+
+    The student's encoder is made of the modules of ``net`` itself, without its head: saving ``net`` saves what was learned. The teacher
+    is a copy, always in evaluation mode: no dropout, and BatchNorm by moving averages of the student's statistics (EMAN,
+    arXiv:2101.08482), so that what it says of an image depends on no other image. (The authors' code gives it batch statistics.)
+
+    Args:
+        net: a :class:`~vitblocks.Model`, or another module with ``forward_features`` and ``head`` whose forward is one after the other.
+        image_size: of the global crops.
+        hidden_layer: what the head reads: ``"to_latent"``, the pooled features; or the name of a stage or a layer
+            (``"stages.0.layers.5"``), or the number of a block as ``net.blocks()`` counts them, whose output the model's own pool then
+            reads. What comes after it is not trained.
+        projection_hidden_size, projection_layers, num_classes_K: of the head, see :class:`DinoHead`.
+        student_temp: temperature of the student.
+        teacher_temp: temperature of the teacher after its warm-up.
+        local_upper_crop_scale: the largest share of the image that a local crop shows; the smallest is 0.05.
+        global_lower_crop_scale: the smallest share that a global crop shows; the largest is all.
+        moving_average_decay: momentum of the teacher at the start; it rises to 1.
+        center_moving_average_decay: of the centre.
+        augment_fn, augment_fn2: what is done to the first global crop and to the second, ``(B, C, h, w)`` kept; kornia's version of the
+            paper's if neither is given, and ``augment_fn`` for both if it alone is.
+        augment_local: the same for local crops; ``augment_fn`` if None.
+        local_crops: how many.
+        local_size: of the local crops. If None the multiple of the model's stride nearest to 3/7 of ``image_size``, the paper's 96 for
+            224, or the next that the model takes.
+        channels: of the images.
+        projection_bottleneck_size, projection_norm, learn_last_scale: ``bottleneck_dim``, ``norm`` and ``learn_scale`` of
+            :class:`DinoHead`.
+        epochs, steps_per_epoch, warmup_teacher_temp, warmup_epochs, freeze_epochs: see :class:`DinoSchedule`. The defaults are for
+            ImageNet.
+
+    Attributes:
+        monitors: of the last batch of this process, to log. Collapse shows as ``teacher_entropy`` near log K (the teacher says nothing of
+            any image), as ``kl_to_uniform`` near log K (it says the same of all: the divergence of its mean from uniform) or as
+            ``feature_std`` near 0 (the standard deviation of the teacher's features over images, each of length sqrt(D)).
+
+    Raises:
+        ValueError: ``net`` takes no images of ``channels`` and ``image_size`` or ``local_size``, gives no single vector for an image, or
+            has no ``hidden_layer`` of that name; an argument out of its range; in ``forward``, fewer than 2 crops, or crops of different
+            batches.
+        ImportError: in ``forward``, where the default augmentation needs kornia and it is not installed.
+    """
+
+    step: Tensor
+
+    def __init__(
+        self,
+        net: nn.Module,
+        image_size: Size,
+        hidden_layer: str | int = TO_LATENT,
+        projection_hidden_size: int = 2048,
+        projection_layers: int = 3,
+        num_classes_K: int = 65536,
+        student_temp: float = 0.1,
+        teacher_temp: float = 0.07,
+        local_upper_crop_scale: float = 0.4,
+        global_lower_crop_scale: float = 0.4,
+        moving_average_decay: float = 0.996,
+        center_moving_average_decay: float = 0.9,
+        augment_fn: Augment | None = None,
+        augment_fn2: Augment | None = None,
+        *,
+        augment_local: Augment | None = None,
+        local_crops: int = 8,
+        local_size: Size | None = None,
+        channels: int = 3,
+        projection_bottleneck_size: int = 256,
+        projection_norm: NormFactory | None = None,
+        learn_last_scale: bool = False,
+        epochs: int = 100,
+        steps_per_epoch: int = 1251,
+        warmup_teacher_temp: float = 0.04,
+        warmup_epochs: int = 30,
+        freeze_epochs: int = 1,
+    ) -> None:
+        super().__init__()
+        if student_temp <= 0:
+            raise ValueError(f"student_temp must be positive, got {student_temp}")
+        if local_crops < 0:
+            raise ValueError(f"local_crops must be at least 0, got {local_crops}")
+        self.student_temp = student_temp
+        self.schedule = DinoSchedule(
+            epochs=epochs,
+            steps_per_epoch=steps_per_epoch,
+            momentum=moving_average_decay,
+            teacher_temp=teacher_temp,
+            warmup_teacher_temp=warmup_teacher_temp,
+            warmup_epochs=warmup_epochs,
+            freeze_epochs=freeze_epochs,
+        )
+        size = to_pair(image_size, "image_size")
+        encoder = cut_at(net, hidden_layer)
+        dim = feature_dim(encoder, channels, size)
+        if local_crops == 0:
+            small = size
+        elif local_size is None:
+            small = default_local_size(encoder, channels, size)
+        else:
+            small = to_pair(local_size, "local_size")
+            feature_dim(encoder, channels, small)
+        self.views = MultiCrop(
+            size,
+            small,
+            scale=(global_lower_crop_scale, 1.0),
+            local_scale=(0.05, local_upper_crop_scale),
+            local_crops=local_crops,
+            augment=augmentations(augment_fn, augment_fn2, augment_local, size, small),
+        )
+        head = DinoHead(
+            dim,
+            num_classes_K,
+            hidden_dim=projection_hidden_size,
+            bottleneck_dim=projection_bottleneck_size,
+            layers=projection_layers,
+            norm=projection_norm,
+            learn_scale=learn_last_scale,
+        )
+        like = next((p for p in encoder.parameters() if p.is_floating_point()), torch.empty(0))
+        self.student = Projector(encoder, head.to(like.device, like.dtype))
+        self.teacher = deepcopy(self.student).requires_grad_(False).eval()
+        self.centering = Centering(num_classes_K, center_moving_average_decay).to(like.device)
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64, device=like.device))
+        self.monitors: dict[str, Tensor] = {}
+
+    @property
+    def encoder(self) -> nn.Module:
+        """What is trained of ``net``: its ``state_dict`` fits the same class built with ``num_classes=0``."""
+        return self.student.encoder
+
+    @property
+    def epoch(self) -> int:
+        return int(self.step) // self.schedule.steps_per_epoch
+
+    @property
+    def momentum(self) -> float:
+        """Of the teacher, at this step."""
+        return self.schedule.momentum_at(int(self.step))
+
+    @property
+    def teacher_temp(self) -> float:
+        """Temperature of the teacher, in this epoch."""
+        return self.schedule.teacher_temp_at(self.epoch)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the last layer stays as it is in this epoch."""
+        return self.epoch < self.schedule.freeze_epochs
+
+    def start_epoch(self, epoch: int) -> None:
+        """Go to the start of an epoch, counted from 0, for loops whose epochs are not all of the length that was named."""
+        self.step.fill_(epoch * self.schedule.steps_per_epoch)
+
+    def train(self, mode: bool = True) -> Dino:
+        """As every module, but for the teacher, which stays in evaluation mode."""
+        super().train(mode)
+        self.teacher.eval()
+        return self
+
+    def forward(self, images: Tensor | Sequence[Tensor]) -> Tensor:
+        crops = self.views(images) if isinstance(images, Tensor) else list(images)
+        if len(crops) < 2 or len({crop.shape[0] for crop in crops}) != 1:
+            found = [tuple(crop.shape) for crop in crops]
+            raise ValueError(f"crops must be 2 global ones, then local ones, all of the same images, got {found}")
+        with torch.no_grad():
+            features, seen = self.teacher(crops[:2])
+            targets = self.centering(seen, self.teacher_temp)
+            if self.training:
+                self.centering.observe(seen)
+            self.monitors = monitor(features, targets)
+        _, logits = self.student(crops, frozen=self.frozen)
+        return cross_view_entropy(logits.unbind(), targets.unbind(), self.student_temp)
+
+    @torch.no_grad()
+    def update_moving_average(self) -> None:
+        """After each optimizer step: move the teacher towards the student, the centre towards what was seen, and count the step."""
+        if self.frozen:
+            # Weight decay would move it even with a gradient of zero.
+            _copy(self.student.head.last, self.teacher.head.last)
+        if int(self.step) == self.schedule.steps:
+            warn(
+                f"the schedule of {self.schedule.epochs} epochs of {self.schedule.steps_per_epoch} steps is over: the teacher stays as it "
+                "is; give Dino the epochs and steps_per_epoch of your training",
+                stacklevel=2,
+            )
+        follow(self.teacher, self.student, self.momentum)
+        self.centering.update()
+        self.step += 1
+
+
+@torch.no_grad()
+def _copy(to: nn.Module, source: nn.Module) -> None:
+    for target, value in zip(to.parameters(), source.parameters(), strict=True):
+        target.copy_(value)
+
+
+@torch.no_grad()
+def follow(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
+    """Make every parameter and buffer of the teacher ``momentum`` times its own and the rest the student's; integers are copied."""
+    pairs = [
+        *zip(teacher.parameters(), student.parameters(), strict=True),
+        *zip(teacher.buffers(), student.buffers(), strict=True),
+    ]
+    for own, other in pairs:
+        if own.is_floating_point():
+            # Where both are infinite, as in a table of masks, their difference is not a number.
+            own.copy_(torch.where(own == other, own, own * momentum + other * (1 - momentum)))
+        else:
+            own.copy_(other)
+
+
+@torch.no_grad()
+def monitor(features: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """See :attr:`Dino.monitors`: from features ``(views, B, D)`` and probabilities ``(views, B, K)``."""
+    unit = F.normalize(at_least_float32(features).flatten(0, 1), dim=1) * features.shape[-1] ** 0.5
+    mean = targets.mean(dim=(0, 1))
+    return {
+        "teacher_entropy": -torch.xlogy(targets, targets).sum(dim=-1).mean(),
+        "kl_to_uniform": torch.xlogy(mean, mean).sum() + log(len(mean)),
+        "feature_std": unit.std(dim=0, correction=0).mean(),
+    }
+
+
+def augmentations(
+    first: Augment | None, second: Augment | None, local: Augment | None, size: Size, local_size: Size
+) -> tuple[Augment, Augment, Augment]:
+    """What is done to the first global crop, the second, and local ones; the authors' probabilities where nothing is given."""
+    if first is None:
+        first = ColorAugmentation(size, blur=1.0)
+        second = ColorAugmentation(size, blur=0.1, solarize=0.2) if second is None else second
+        local = ColorAugmentation(local_size, blur=0.5) if local is None else local
+    return first, first if second is None else second, first if local is None else local
+
+
+def default_local_size(encoder: nn.Module, channels: int, size: tuple[int, int]) -> tuple[int, int]:
+    """The multiple of the encoder's stride nearest to 3/7 of ``size``, or the next that it takes."""
+    strides = encoder.strides[-1] if isinstance(encoder, Model) else (1, 1)
+    small = [max(round(side * 3 / 7 / stride), 1) * stride for side, stride in zip(size, strides, strict=True)]
+    while any(side < most for side, most in zip(small, size, strict=True)):
+        try:
+            feature_dim(encoder, channels, (small[0], small[1]))
+        except ValueError:
+            small = [side + stride for side, stride in zip(small, strides, strict=True)]
+        else:
+            return small[0], small[1]
+    return size
+
+
+def cut_at(net: nn.Module, hidden_layer: str | int) -> nn.Module:
+    """The modules of ``net`` up to a hidden layer and its pool, as a module ``images -> features``: see :class:`Dino`.
+
+    Raises:
+        ValueError: ``net`` has no such layer, or offers no features.
+    """
+    if not isinstance(net, Model):
+        return _without_head(net, hidden_layer)
+    stages: list[Any] = list(net.stages)
+    if hidden_layer == TO_LATENT:
+        return Model(net.embed, stages, norm=net.norm, pool=net.pool, image_size=net.image_size)
+    blocks = [name for name, _ in net.blocks()]
+    places = {f"stages.{s}": (s, len(stage.layers)) for s, stage in enumerate(stages)}
+    places |= {f"stages.{s}.layers.{i}": (s, i + 1) for s, stage in enumerate(stages) for i in range(len(stage.layers))}
+    if isinstance(hidden_layer, int) and -len(blocks) <= hidden_layer < len(blocks):
+        hidden_layer = blocks[hidden_layer]
+    if hidden_layer not in places:
+        raise ValueError(
+            f"hidden_layer must be {TO_LATENT!r}, a number of one of the {len(blocks)} blocks, or the name of a stage or of a layer "
+            f"(such as {', '.join([*places][-2:])}), got {hidden_layer!r}"
+        )
+    s, count = places[str(hidden_layer)]
+    last = Stage(list(stages[s].layers[:count]), stages[s].transition)
+    last.checkpointing = stages[s].checkpointing
+    return Model(net.embed, [*stages[:s], last], pool=net.pool, image_size=net.image_size)
+
+
+def _without_head(net: nn.Module, hidden_layer: str | int) -> nn.Module:
+    """The same module with the same parts but for its head."""
+    if not callable(getattr(net, "forward_features", None)) or not isinstance(getattr(net, "head", None), nn.Module):
+        raise PairError(
+            f"{type(net).__name__} must be a vitblocks.Model, or have forward_features and a head to leave out (unwrap a compiled or "
+            "parallel model); as the teacher of DistillWrapper any module works"
+        )
+    if hidden_layer != TO_LATENT:
+        raise ValueError(f"hidden_layer of a {type(net).__name__} can only be {TO_LATENT!r}, got {hidden_layer!r}")
+    twin = copy(net)
+    # A module of its own with the same modules in it: `copy` alone would share the table of them, too.
+    twin._modules = {**net._modules, "head": nn.Identity()}
+    return twin
+
+
+def feature_dim(encoder: nn.Module, channels: int, size: tuple[int, int]) -> int:
+    """The length of the features, found by encoding one black image, in evaluation mode and without gradients.
+
+    Raises:
+        ValueError: the encoder does not take the size, or gives no single vector for an image.
+    """
+    like = next((p for p in encoder.parameters() if p.is_floating_point()), torch.empty(0))
+    modes = [(module, module.training) for module in encoder.modules()]
+    try:
+        with torch.no_grad():
+            features = encoder.eval()(torch.zeros(1, channels, *size, device=like.device, dtype=like.dtype))
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"net does not take crops of {size} and {channels} channels: {error}") from error
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    if features.dim() != 2:
+        raise PairError(
+            f"Dino needs one vector for an image, the pool gives {tuple(features.shape)}: a student with a second token is for "
+            "DistillWrapper; take the class without it (ViT for DistillableViT) here"
+        )
+    return int(features.shape[1])

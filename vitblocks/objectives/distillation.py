@@ -1,0 +1,127 @@
+"""DeiT's distillation: Training data-efficient image transformers & distillation through attention (arXiv:2012.12877)."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..head import AveragedHeads
+from ..model import Model
+from .encoder import PairError
+from .masking import at_least_float32
+
+
+def soft_distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """The teacher's distribution against the student's, both at a temperature (eq. 2 of arXiv:2012.12877, its second term).
+
+    ``(B, K)`` logits each. Divided by the number of logits, B times K, as the authors' code does, not by B.
+    """
+    log_student = (student / temperature).log_softmax(dim=1)
+    log_teacher = (teacher / temperature).log_softmax(dim=1)
+    return F.kl_div(log_student, log_teacher, reduction="sum", log_target=True) * temperature**2 / student.numel()
+
+
+def hard_distillation(student: Tensor, teacher: Tensor) -> Tensor:
+    """Cross entropy with the teacher's decision as the label (eq. 3 of arXiv:2012.12877, its second term)."""
+    return F.cross_entropy(student, teacher.argmax(dim=1))
+
+
+class DistillWrapper(nn.Module):
+    """Train a student with two heads, one by the labels and one by a teacher (DeiT, arXiv:2012.12877, Section 4).
+
+    ``wrapper(images, labels)`` is the loss ``(1 - alpha) * cross entropy of the class head + alpha * distillation of the other``;
+    ``wrapper(images)`` in evaluation is the student's logits, the mean of both heads. Labels are ``(B,)``, or ``(B, num_classes)``
+    probabilities as mixup makes them.
+
+    Args:
+        student: a :class:`~vitblocks.Model` whose head is two :class:`~vitblocks.AveragedHeads`.
+        teacher: any module ``images -> (B, num_classes)`` logits. It is put in evaluation mode, where it stays after ``train()``, and
+            its parameters stop requiring gradients.
+        temperature: of the soft distillation.
+        alpha: the share of the distillation.
+        hard: distil the teacher's decision rather than its distribution; ``temperature`` then has no effect.
+
+    Raises:
+        ValueError: the student has no second head (the message says which class has), the teacher shares parameters with it,
+            ``temperature`` is not positive, or ``alpha`` lies outside [0, 1]; in ``forward``, where the teacher's logits are not those of
+            the student's classes, or labels are missing in training.
+    """
+
+    def __init__(
+        self,
+        student: Model,
+        teacher: nn.Module,
+        temperature: float = 3.0,
+        alpha: float = 0.5,
+        hard: bool = False,
+    ) -> None:
+        super().__init__()
+        if temperature <= 0:
+            raise ValueError(f"temperature must be positive, got {temperature}")
+        if not 0.0 <= alpha <= 1.0:
+            raise ValueError(f"alpha must lie in [0, 1], got {alpha}")
+        check_student(student)
+        if {*map(id, student.parameters())} & {*map(id, teacher.parameters())}:
+            raise ValueError("teacher must share no parameters with the student: it is frozen; pass a copy")
+        self.student = student
+        self.teacher = teacher.requires_grad_(False).eval()
+        self.temperature = temperature
+        self.alpha = alpha
+        self.hard = hard
+
+    def train(self, mode: bool = True) -> DistillWrapper:
+        """As every module, but for the teacher, which stays in evaluation mode."""
+        super().train(mode)
+        self.teacher.eval()
+        return self
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        if labels is None:
+            if self.training:
+                raise ValueError("labels must be given in training; without them the wrapper predicts, in eval()")
+            return self.student(images)
+        head = self.student.head
+        assert isinstance(head, AveragedHeads)
+        logits, distilled = map(at_least_float32, head.each(self.student.forward_features(images)))
+        with torch.no_grad():
+            taught = self.teacher(images)
+        if not isinstance(taught, Tensor) or taught.shape != distilled.shape:
+            found = tuple(taught.shape) if isinstance(taught, Tensor) else type(taught).__name__
+            raise ValueError(f"teacher must give logits {tuple(distilled.shape)}, as many as the student, got {found}")
+        taught = taught.to(distilled.dtype)
+        return (1 - self.alpha) * F.cross_entropy(logits, labels) + self.alpha * self.distillation(distilled, taught)
+
+    def distillation(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """The loss of the second head, from logits ``(B, K)``."""
+        return (
+            hard_distillation(student, teacher) if self.hard else soft_distillation(student, teacher, self.temperature)
+        )
+
+    def extra_repr(self) -> str:
+        return f"temperature={self.temperature:g}, alpha={self.alpha:g}, hard={self.hard}"
+
+
+def check_student(student: nn.Module) -> None:
+    """Raise PairError, a ValueError, unless the student is a Model with two heads; the message says what to take."""
+    if isinstance(student, Model) and isinstance(student.head, AveragedHeads) and len(student.head.heads) == 2:
+        return
+    name = type(student).__name__
+    raise PairError(f"student must have a second head for what the teacher says, {name} has not: {_remedy(student)}")
+
+
+def _remedy(student: nn.Module) -> str:
+    """What to take in place of a student with one head."""
+    # Only here: zoo/distill.py offers the wrapper too, so that it imports this file.
+    distill, levit = (import_module(f"..zoo.{name}", __package__) for name in ("distill", "levit"))
+    for kind in vars(distill).values():
+        if isinstance(kind, type) and kind.__module__ == distill.__name__ and type(student) in kind.__bases__:
+            return f"take vitblocks.{kind.__name__} with the same arguments"
+    if isinstance(student, levit.LeViT):
+        return "build it with distilled=True"
+    return (
+        "take a student that has (DistillableViT, DistillableT2TViT, DistillableEfficientViT, DistillablePiT, "
+        "LeViT(distilled=True)), or train this one with Dino, which needs no labels and no second head"
+    )
