@@ -40,7 +40,7 @@ def row(path: str) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.golden.table", description="Write the page of golden cases.")
     parser.add_argument("files", nargs="+", metavar="FILE.json")
-    files = [path for path in sorted(parser.parse_args().files) if not path.endswith("variants.json")]
+    files = sorted(parser.parse_args().files)
     print(HEAD.format(tolerance=TOLERANCE) + "\n".join(row(path) for path in files))
     return 0
 

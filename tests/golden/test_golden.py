@@ -15,7 +15,7 @@ from tests.golden.check import build, error, errors, tolerance
 from vitblocks.checkpoint import export
 
 FOLDER = Path(__file__).parent
-FILES = [path for path in sorted(FOLDER.glob("*.json")) if path.name != "variants.json"]
+FILES = sorted(FOLDER.glob("*.json"))
 CASES = {path.stem: Case.read(path) for path in FILES}
 WITH_WEIGHTS = [name for name, case in CASES.items() if case.raw.get("state")]
 OUTPUTS = [(name, output) for name, case in CASES.items() for output in case.raw["outputs"]]

@@ -1,0 +1,93 @@
+"""The command line of the demo."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NoReturn
+
+EXTRAS = {"sklearn": "scikit-learn", "rich": "rich", "matplotlib": "matplotlib"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the demo is asked for."""
+
+    output: Path
+    seed: int
+    epochs: int
+    threads: int | None
+    quiet: bool
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see --help)\n")
+
+
+def whole_number(least: int, most: int) -> Callable[[str], int]:
+    """An argument type: an int from ``least`` to ``most``."""
+
+    def number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"must be a whole number from {least} to {most}, got {text!r}")
+        return value
+
+    return number
+
+
+def parser() -> Parser:
+    made = Parser(
+        prog="vitblocks-demo",
+        description="Assemble a hybrid vision transformer from parts, train it on scanned digits, save and reload it, swap "
+        "one of its attention kinds, and draw what it looks at. About a minute on two CPU cores.",
+    )
+    made.add_argument("--output", type=Path, default=Path("demo"), help="folder for what is written (default: demo)")
+    made.add_argument(
+        "--seed",
+        type=whole_number(0, 2**31 - 1),
+        default=0,
+        help="of the split, the weights and the training (default: 0)",
+    )
+    made.add_argument("--epochs", type=whole_number(1, 1000), default=20, help="to train for (default: 20)")
+    made.add_argument("--threads", type=whole_number(1, 1024), help="CPU threads (default: PyTorch's own choice)")
+    made.add_argument("--quiet", action="store_true", help="print nothing unless something goes wrong")
+    return made
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder, and try it, so that a minute's work is not lost on one that cannot be written to.
+
+    Raises:
+        OSError: it cannot be made or written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    trial = folder / ".writable"
+    trial.touch()
+    trial.unlink()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; the exit code. Exits with 2 and one line for an argument or a folder that will not do, or a missing extra."""
+    command = parser()
+    options = Options(**vars(command.parse_args(arguments)))
+    missing = [name for module, name in EXTRAS.items() if find_spec(module) is None]
+    if missing:
+        command.exit(2, f"{command.prog}: needs {' and '.join(missing)}: pip install 'vitblocks[train,viz]'\n")
+    try:
+        make_folder(options.output)
+    except OSError as error:
+        command.error(f"argument --output: cannot write to {str(options.output)!r}: {error.strerror}")
+    # Imported this late so that --help and errors come at once, and without the extras.
+    from .run import run
+
+    return run(options)
