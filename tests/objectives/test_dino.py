@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from tests.zoo.tiny import TINY
 from vitblocks import Dino, DinoHead, TwinsSVT, ViT
 from vitblocks.grid import Size
-from vitblocks.objectives.dino import Centering, DinoSchedule, cross_view_entropy, follow, monitor
+from vitblocks.objectives.dino import follow
+from vitblocks.objectives.dino_loss import Centering, DinoSchedule, cross_view_entropy, monitor
 from vitblocks.objectives.views import ColorAugmentation, MultiCrop, RandomCrop, random_box
 
 TWO_TOKENS = {name for name in TINY if name.startswith("Distillable")}

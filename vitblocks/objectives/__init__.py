@@ -1,6 +1,8 @@
 """Objectives: what a model is trained for beside its labels."""
 
-from .dino import Centering, Dino, DinoHead, DinoSchedule, cross_view_entropy
+from .dino import Dino
+from .dino_head import DinoHead
+from .dino_loss import Centering, DinoSchedule, cross_view_entropy
 from .distillation import DistillWrapper, hard_distillation, soft_distillation
 from .encoder import Encoder, PairError
 from .mae import MAE

@@ -3,215 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy, deepcopy
-from dataclasses import dataclass
-from math import cos, log, pi
-from typing import Any
+from copy import deepcopy
 from warnings import warn
 
 import torch
-import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..grid import Size, to_pair
-from ..init import trunc_normal_linear
-from ..model import Model, Stage
+from ..model import Model
 from ..norm import NormFactory
-from .encoder import PairError
-from .masking import at_least_float32
+from .dino_head import DinoHead
+from .dino_loss import Centering, DinoSchedule, cross_view_entropy, monitor
+from .latent import TO_LATENT, cut_at, feature_dim
 from .views import Augment, ColorAugmentation, MultiCrop
-
-TO_LATENT = "to_latent"
-"""The hidden layer that is the pooled features."""
-
-
-class WeightNormLinear(nn.Module):
-    """A Linear without bias whose rows have the length ``scale``, whatever the length of ``direction`` (arXiv:1602.07868, eq. 2).
-
-    ``scale`` is 1 and is not trained, unless ``learn_scale``.
-    """
-
-    def __init__(self, in_dim: int, out_dim: int, *, learn_scale: bool = False) -> None:
-        super().__init__()
-        self.direction = nn.Parameter(nn.Linear(in_dim, out_dim, bias=False).weight.detach())
-        self.scale = nn.Parameter(torch.ones(out_dim, 1), requires_grad=learn_scale)
-
-    def forward(self, x: Tensor, *, frozen: bool = False) -> Tensor:
-        """With ``frozen``, gradients pass through to ``x`` while those of the weights are zero.
-
-        Zero rather than none, because distributed training waits for one.
-        """
-        weight = self.scale * F.normalize(self.direction, dim=1)
-        return F.linear(x, weight.detach() + 0.0 * weight if frozen else weight)
-
-
-class DinoHead(nn.Module):
-    """The projection head (Section 3.1 and Appendix C): Linears with GELU, a bottleneck of length 1, a weight-normalised Linear.
-
-    ``features (B, dim) -> logits (B, out_dim)``. Linears start as a truncated normal of standard deviation 0.02 with zero biases, the last
-    layer as PyTorch's Linear with its rows normalised.
-
-    Args:
-        dim, hidden_dim, bottleneck_dim, out_dim: channels of the features, in between, before and after the last layer.
-        layers: Linears up to the bottleneck.
-        norm: factory of a norm after every Linear but the bottleneck's, such as ``nn.BatchNorm1d``; None for none.
-        learn_scale: whether the lengths of the last layer's rows are trained; fixed at 1 they make training steadier.
-
-    Raises:
-        ValueError: a size that is not positive.
-    """
-
-    def __init__(
-        self,
-        dim: int,
-        out_dim: int = 65536,
-        *,
-        hidden_dim: int = 2048,
-        bottleneck_dim: int = 256,
-        layers: int = 3,
-        norm: NormFactory | None = None,
-        learn_scale: bool = False,
-    ) -> None:
-        super().__init__()
-        sizes = {"dim": dim, "out_dim": out_dim, "hidden_dim": hidden_dim, "bottleneck_dim": bottleneck_dim}
-        for name, value in {**sizes, "layers": layers}.items():
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        steps: list[nn.Module] = []
-        for before in (dim, *[hidden_dim] * (layers - 2))[: layers - 1]:
-            steps += [nn.Linear(before, hidden_dim), *([] if norm is None else [norm(hidden_dim)]), nn.GELU()]
-        steps.append(nn.Linear(hidden_dim if layers > 1 else dim, bottleneck_dim))
-        self.mlp = nn.Sequential(*steps).apply(trunc_normal_linear)
-        self.last = WeightNormLinear(bottleneck_dim, out_dim, learn_scale=learn_scale)
-
-    def forward(self, features: Tensor, *, frozen: bool = False) -> Tensor:
-        """``frozen``: without gradients for the last layer's weights."""
-        x = self.mlp(features)
-        return self.last(F.normalize(at_least_float32(x), dim=-1).to(x.dtype), frozen=frozen)
-
-
-class Centering(nn.Module):
-    """Centre and sharpen the teacher's logits, so that it neither says the same of all images nor nothing of any (Section 3.1, eq. 4).
-
-    The centre is a moving average of the mean logits, over all processes. ``observe`` adds a batch, ``update`` moves the centre by what was
-    observed since the last time: several batches of accumulated gradients count as one.
-
-    Args:
-        dim: of the logits.
-        decay: of the moving average.
-
-    Raises:
-        ValueError: ``decay`` lies outside [0, 1].
-    """
-
-    center: Tensor
-    total: Tensor
-    count: Tensor
-
-    def __init__(self, dim: int, decay: float = 0.9) -> None:
-        super().__init__()
-        if not 0.0 <= decay <= 1.0:
-            raise ValueError(f"decay of the centre must lie in [0, 1], got {decay}")
-        self.decay = decay
-        self.register_buffer("center", torch.zeros(1, dim))
-        self.register_buffer("total", torch.zeros(1, dim))
-        self.register_buffer("count", torch.zeros(1, 1))
-
-    def forward(self, logits: Tensor, temperature: float) -> Tensor:
-        """``(..., dim)`` logits to probabilities."""
-        return ((at_least_float32(logits) - self.center) / temperature).softmax(dim=-1)
-
-    @torch.no_grad()
-    def observe(self, logits: Tensor) -> None:
-        """Add logits ``(..., dim)``; in distributed training those of every process, which all have to call."""
-        rows = logits.flatten(0, -2).to(self.total.dtype)
-        seen = torch.cat([rows.sum(dim=0, keepdim=True), rows.new_full((1, 1), rows.shape[0])], dim=1)
-        if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(seen)
-        self.total += seen[:, :-1]
-        self.count += seen[:, -1:]
-
-    @torch.no_grad()
-    def update(self) -> None:
-        """Move the centre towards the mean of what was observed; nothing happens where nothing was."""
-        mean = self.total / self.count.clamp(min=1)
-        self.center.lerp_(torch.where(self.count > 0, mean, self.center), 1 - self.decay)
-        self.total.zero_()
-        self.count.zero_()
-
-    def extra_repr(self) -> str:
-        return f"dim={self.center.shape[1]}, decay={self.decay:g}"
-
-
-def cross_view_entropy(logits: Sequence[Tensor], targets: Sequence[Tensor], temperature: float) -> Tensor:
-    """The student's cross entropy on every view with the teacher's targets of every other view, averaged (Section 3.1, eq. 3).
-
-    Args:
-        logits: the student's, ``(B, K)`` for each view.
-        targets: the teacher's probabilities ``(B, K)`` of the first views.
-        temperature: of the student.
-
-    Raises:
-        ValueError: there are no two views to compare.
-    """
-    if not targets or len(logits) < 2:
-        raise ValueError(
-            f"a loss needs 2 views of the student and 1 of the teacher, got {len(logits)} and {len(targets)}"
-        )
-    log_p = [(at_least_float32(view) / temperature).log_softmax(dim=-1) for view in logits]
-    losses = []
-    for i, target in enumerate(targets):
-        others = torch.stack([view for j, view in enumerate(log_p) if j != i]).sum(dim=0)
-        losses.append(-(target * others).sum(dim=-1).mean())
-    return torch.stack(losses).sum() / (len(targets) * (len(logits) - 1))
-
-
-@dataclass(frozen=True)
-class DinoSchedule:
-    """What changes in the course of training, as a function of the steps taken (Section 3.1, "Implementation details").
-
-    Args:
-        epochs, steps_per_epoch: the length of training; 1251 steps are an epoch of ImageNet at the paper's batch of 1024.
-        momentum: of the teacher at the first step, rising to 1 at the last along a cosine.
-        teacher_temp: rising from ``warmup_teacher_temp`` in a line over the first ``warmup_epochs`` epochs.
-        freeze_epochs: epochs in which the last layer stays as it is.
-
-    Raises:
-        ValueError: a length or temperature that is not positive, a negative number of epochs, or a momentum outside [0, 1].
-    """
-
-    epochs: int = 100
-    steps_per_epoch: int = 1251
-    momentum: float = 0.996
-    teacher_temp: float = 0.07
-    warmup_teacher_temp: float = 0.04
-    warmup_epochs: int = 30
-    freeze_epochs: int = 1
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "steps_per_epoch", "teacher_temp", "warmup_teacher_temp"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("warmup_epochs", "freeze_epochs"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
-        if not 0.0 <= self.momentum <= 1.0:
-            raise ValueError(f"moving_average_decay must lie in [0, 1], got {self.momentum}")
-
-    @property
-    def steps(self) -> int:
-        return self.epochs * self.steps_per_epoch
-
-    def momentum_at(self, step: int) -> float:
-        return 1.0 - (1.0 - self.momentum) * (1.0 + cos(pi * min(step / self.steps, 1.0))) / 2
-
-    def teacher_temp_at(self, epoch: int) -> float:
-        """The end of the line belongs to the last warm-up epoch, as in the authors' code."""
-        if epoch >= self.warmup_epochs:
-            return self.teacher_temp
-        passed = epoch / max(self.warmup_epochs - 1, 1)
-        return self.warmup_teacher_temp + (self.teacher_temp - self.warmup_teacher_temp) * passed
 
 
 class Projector(nn.Module):
@@ -451,17 +255,6 @@ def follow(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
 
 
 @torch.no_grad()
-def monitor(features: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """See :attr:`Dino.monitors`: from features ``(views, B, D)`` and probabilities ``(views, B, K)``."""
-    unit = F.normalize(at_least_float32(features).flatten(0, 1), dim=1) * features.shape[-1] ** 0.5
-    mean = targets.mean(dim=(0, 1))
-    return {
-        "teacher_entropy": -torch.xlogy(targets, targets).sum(dim=-1).mean(),
-        "kl_to_uniform": torch.xlogy(mean, mean).sum() + log(len(mean)),
-        "feature_std": unit.std(dim=0, correction=0).mean(),
-    }
-
-
 def augmentations(
     first: Augment | None, second: Augment | None, local: Augment | None, size: Size, local_size: Size
 ) -> tuple[Augment, Augment, Augment]:
@@ -485,69 +278,3 @@ def default_local_size(encoder: nn.Module, channels: int, size: tuple[int, int])
         else:
             return small[0], small[1]
     return size
-
-
-def cut_at(net: nn.Module, hidden_layer: str | int) -> nn.Module:
-    """The modules of ``net`` up to a hidden layer and its pool, as a module ``images -> features``: see :class:`Dino`.
-
-    Raises:
-        ValueError: ``net`` has no such layer, or offers no features.
-    """
-    if not isinstance(net, Model):
-        return _without_head(net, hidden_layer)
-    stages: list[Any] = list(net.stages)
-    if hidden_layer == TO_LATENT:
-        return Model(net.embed, stages, norm=net.norm, pool=net.pool, image_size=net.image_size)
-    blocks = [name for name, _ in net.blocks()]
-    places = {f"stages.{s}": (s, len(stage.layers)) for s, stage in enumerate(stages)}
-    places |= {f"stages.{s}.layers.{i}": (s, i + 1) for s, stage in enumerate(stages) for i in range(len(stage.layers))}
-    if isinstance(hidden_layer, int) and -len(blocks) <= hidden_layer < len(blocks):
-        hidden_layer = blocks[hidden_layer]
-    if hidden_layer not in places:
-        raise ValueError(
-            f"hidden_layer must be {TO_LATENT!r}, a number of one of the {len(blocks)} blocks, or the name of a stage or of a layer "
-            f"(such as {', '.join([*places][-2:])}), got {hidden_layer!r}"
-        )
-    s, count = places[str(hidden_layer)]
-    last = Stage(list(stages[s].layers[:count]), stages[s].transition)
-    last.checkpointing = stages[s].checkpointing
-    return Model(net.embed, [*stages[:s], last], pool=net.pool, image_size=net.image_size)
-
-
-def _without_head(net: nn.Module, hidden_layer: str | int) -> nn.Module:
-    """The same module with the same parts but for its head."""
-    if not callable(getattr(net, "forward_features", None)) or not isinstance(getattr(net, "head", None), nn.Module):
-        raise PairError(
-            f"{type(net).__name__} must be a vitblocks.Model, or have forward_features and a head to leave out (unwrap a compiled or "
-            "parallel model); as the teacher of DistillWrapper any module works"
-        )
-    if hidden_layer != TO_LATENT:
-        raise ValueError(f"hidden_layer of a {type(net).__name__} can only be {TO_LATENT!r}, got {hidden_layer!r}")
-    twin = copy(net)
-    # A module of its own with the same modules in it: `copy` alone would share the table of them, too.
-    twin._modules = {**net._modules, "head": nn.Identity()}
-    return twin
-
-
-def feature_dim(encoder: nn.Module, channels: int, size: tuple[int, int]) -> int:
-    """The length of the features, found by encoding one black image, in evaluation mode and without gradients.
-
-    Raises:
-        ValueError: the encoder does not take the size, or gives no single vector for an image.
-    """
-    like = next((p for p in encoder.parameters() if p.is_floating_point()), torch.empty(0))
-    modes = [(module, module.training) for module in encoder.modules()]
-    try:
-        with torch.no_grad():
-            features = encoder.eval()(torch.zeros(1, channels, *size, device=like.device, dtype=like.dtype))
-    except (ValueError, RuntimeError) as error:
-        raise ValueError(f"net does not take crops of {size} and {channels} channels: {error}") from error
-    finally:
-        for module, mode in modes:
-            module.training = mode
-    if features.dim() != 2:
-        raise PairError(
-            f"Dino needs one vector for an image, the pool gives {tuple(features.shape)}: a student with a second token is for "
-            "DistillWrapper; take the class without it (ViT for DistillableViT) here"
-        )
-    return int(features.shape[1])

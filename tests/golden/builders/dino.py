@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tests.golden.case import Case
 from tests.golden.check import Builder
 from vitblocks import Attend, DinoHead, LearnedPosition, ViT
-from vitblocks.objectives.dino import Centering, DinoSchedule, cross_view_entropy
+from vitblocks.objectives.dino_loss import Centering, DinoSchedule, cross_view_entropy
 from vitblocks.position.resize import resize_table_as_dino
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..objectives.dino import DinoHead
+from ..objectives.dino_head import DinoHead
 from .rules import KeyMap, Rule, Table
 
 

@@ -1,0 +1,107 @@
+"""Which module calls are under way while a model runs, kept by hooks: the tokens and the grid that each was given."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..grid import Grid
+
+
+class Frame(NamedTuple):
+    """A call under way: the module, the shape of the first tensor it was given, and its grid, None where it was given none."""
+
+    module: nn.Module
+    shape: tuple[int, ...] | None
+    grid: Grid | None
+
+
+def is_grid(value: Any) -> bool:
+    """Whether a value can be the grid of tokens: a tuple of one or two ints."""
+    return isinstance(value, tuple) and len(value) in (1, 2) and all(isinstance(side, int) for side in value)
+
+
+def tensors(value: Any) -> Iterator[Tensor]:
+    """The tensors in nested tuples and lists, in order."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for part in value:
+            yield from tensors(part)
+
+
+def backward_pass() -> int:
+    """Which backward pass is running, -1 for none.
+
+    Calls within another than the one that hooks were set in are those that gradient checkpointing makes a second time.
+    """
+    return torch._C._current_graph_task_id()
+
+
+def named_parts(model: nn.Module) -> dict[str, nn.Module]:
+    """The modules of a model by name, what was compiled in place of its compiled wrapper.
+
+    Raises:
+        TypeError: not a module.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"model must be an nn.Module, got {type(model).__name__}; of an exported program give the model it came from"
+        )
+    parts = {}
+    for name, module in model.named_modules():
+        if "_orig_mod" not in module._modules:
+            parts[".".join(part for part in name.split(".") if part != "_orig_mod")] = module
+    return parts
+
+
+def path(name: str) -> list[str]:
+    """The names of a module and of all that hold it, the model (``""``) first."""
+    parts = name.split(".") if name else []
+    return [".".join(parts[:i]) for i in range(len(parts) + 1)]
+
+
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Run what was compiled as it was written, since compiled code calls no hooks.
+
+    The stance holds for all compiled code, and is taken only where there can be some: the compiler takes seconds to import.
+    """
+    if "torch._dynamo" in sys.modules:
+        with torch.compiler.set_stance("force_eager"):
+            yield
+    else:
+        yield
+
+
+@contextmanager
+def follow(modules: Iterable[nn.Module]) -> Iterator[list[Frame]]:
+    """Keep the stack of calls of these modules, innermost last. It holds no tensors."""
+    stack: list[Frame] = []
+
+    def enter(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        given = [*args, *kwargs.values()]
+        first = next(tensors(given), None)
+        grid = next((value for value in given if is_grid(value)), None)
+        stack.append(Frame(module, None if first is None else tuple(first.shape), grid))
+
+    def leave(module: nn.Module, args: Any, output: Any) -> None:
+        # Where a hook of someone else raised before enter, there is no frame to take away.
+        if stack and stack[-1].module is module:
+            stack.pop()
+
+    handles = []
+    try:
+        for module in modules:
+            handles.append(module.register_forward_pre_hook(enter, with_kwargs=True))
+            handles.append(module.register_forward_hook(leave, always_call=True))
+        yield stack
+    finally:
+        for handle in handles:
+            handle.remove()
+        stack.clear()

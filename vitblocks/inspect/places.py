@@ -1,0 +1,244 @@
+"""Where the queries and keys of an attention matrix lie among the tokens, for every kind of attention.
+
+:func:`places` says it, one small function for each kind. A kind of your own that is not global self-attention registers another with
+``@places.register(MyAttention)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import singledispatch
+from math import prod
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from ..attention import (
+    ClassAttention,
+    ConvProjectionAttention,
+    DilatedWindows,
+    DownsamplingAttention,
+    Interleaved,
+    PaddedRegionalAttention,
+    Partition,
+    ReducedAttention,
+    RegionalAttention,
+    WindowAttention,
+)
+from ..grid import Grid, image_grid
+from ..pool import AttentionPool
+from .frames import Frame
+
+NOWHERE = -1
+"""The id of padding, which is no token."""
+
+Token: TypeAlias = "int | tuple[int, int]"
+"""One token: its number in the sequence, or the (row, column) of a patch."""
+
+TokenChoice: TypeAlias = "Token | str | slice | Sequence[Token]"
+"""Tokens of a sequence: one, a list of them, a slice of the sequence, ``"prefix"`` or ``"patches"``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Which tokens the rows or columns of attention matrices are.
+
+    Attributes:
+        ids: ``(groups, n)`` token numbers in the sequence ``[prefix | patches]``; padding is ``NOWHERE``.
+        prefix: how many prefix tokens the sequence has.
+        grid: where its patches lie.
+    """
+
+    ids: Tensor
+    prefix: int
+    grid: Grid
+
+    @property
+    def total(self) -> int:
+        """The tokens of the sequence."""
+        return self.prefix + prod(self.grid)
+
+    def numbers(self, tokens: TokenChoice) -> list[int]:
+        """The numbers of the tokens chosen.
+
+        Raises:
+            ValueError: one of them is not in the sequence, or the choice is not understood.
+        """
+        if isinstance(tokens, slice):
+            return list(range(self.total))[tokens]
+        if tokens == "prefix":
+            return list(range(self.prefix))
+        if tokens == "patches":
+            return list(range(self.prefix, self.total))
+        if isinstance(tokens, (int, tuple)):
+            return [self.number(tokens)]
+        if isinstance(tokens, str):
+            raise ValueError(f'tokens must be "prefix", "patches", numbers or (row, column) pairs, got {tokens!r}')
+        return [self.number(token) for token in tokens]
+
+    def number(self, token: Token) -> int:
+        """The number of one token.
+
+        Raises:
+            ValueError: there is no such token.
+        """
+        where = f"a sequence of {self.prefix} prefix token(s) and patches on grid {self.grid}"
+        if isinstance(token, tuple):
+            height, width = image_grid(self.grid, f"the place {token}")
+            if len(token) != 2 or not (0 <= token[0] < height and 0 <= token[1] < width):
+                raise ValueError(f"{token} is no (row, column) in {where}")
+            return self.prefix + token[0] * width + token[1]
+        if not -self.total <= token < self.total:
+            raise ValueError(f"token {token} is not in {where}")
+        return token % self.total
+
+
+@dataclass(frozen=True)
+class Call:
+    """How an :class:`Attend` was called: the tokens and grid its layer was given, the queries and keys it was given.
+
+    Attributes:
+        tokens, grid: of the nearest layer around it.
+        queries, keys: how many, in each group.
+        grouped: whether the layer made several groups of its tokens.
+        device: of the tokens.
+    """
+
+    tokens: int
+    grid: Grid
+    queries: int
+    keys: int
+    grouped: bool
+    device: torch.device
+
+    @property
+    def prefix(self) -> int:
+        return self.tokens - prod(self.grid)
+
+    def first(self, count: int) -> Places:
+        """The first tokens of the sequence, as one group."""
+        return Places(torch.arange(count, device=self.device)[None], self.prefix, self.grid)
+
+    def on(self, grid: Grid, prefix: int) -> Places:
+        """All tokens of a sequence on another grid, as one group."""
+        return Places(torch.arange(prefix + prod(grid), device=self.device)[None], prefix, grid)
+
+    def windows(self, windows: Partition) -> Tensor:
+        """The patches in each window: ``(groups, n)``."""
+        # Counted from 1, so that the zeros of padding become NOWHERE.
+        ids = torch.arange(1, prod(self.grid) + 1, device=self.device)[None, :, None]
+        ids = windows.split(ids, self.grid)[0, :, :, 0]
+        return torch.where(ids == 0, NOWHERE, ids - 1 + self.prefix)
+
+
+Pair: TypeAlias = "tuple[Places | None, Places | None]"
+"""Where queries lie, and where keys lie; None where it is not known."""
+
+
+@singledispatch
+def places(attention: nn.Module, call: Call) -> Pair:
+    """Where the queries and keys of an attention's :class:`Attend` lie.
+
+    Of a kind that is not registered they are all tokens in order, if they are as many and in one group; else not known.
+    """
+    whole = call.first(call.tokens)
+    return tuple(whole if count == call.tokens and not call.grouped else None for count in (call.queries, call.keys))  # type: ignore[return-value]
+
+
+@places.register
+def _(attention: WindowAttention, call: Call) -> Pair:
+    if not call.grouped:
+        return call.first(call.queries), call.first(call.tokens)
+    ids = call.windows(attention.windows)
+    prefix = torch.arange(call.prefix, device=call.device).expand(len(ids), -1)
+    return Places(ids, call.prefix, call.grid), Places(torch.cat([prefix, ids], dim=1), call.prefix, call.grid)
+
+
+@places.register
+def _(attention: RegionalAttention, call: Call) -> Pair:
+    if not call.grouped:
+        return call.first(call.queries), call.first(call.tokens)
+    regional = torch.arange(call.prefix, device=call.device)[:, None]
+    both = Places(torch.cat([regional, call.windows(attention.windows)], dim=1), call.prefix, call.grid)
+    return both, both
+
+
+@places.register
+def _(attention: PaddedRegionalAttention, call: Call) -> Pair:
+    if not call.grouped:
+        return call.first(call.queries), call.first(call.tokens)
+    padding = attention.padding
+    ids = torch.arange(call.tokens, device=call.device)[None, :, None]
+    regional, carried, patches = padding.split(ids, call.grid)
+    whole = padding.assemble(carried, patches, call.grid)
+    windows = attention.windows.split(whole, padding.padded(call.grid))
+    together = torch.cat([regional[:, :, None], windows], dim=2)[0, :, :, 0]
+    both = Places(together, call.prefix, call.grid)
+    return both, both
+
+
+@places.register
+def _(attention: ReducedAttention, call: Call) -> Pair:
+    height, width = image_grid(call.grid, "ReducedAttention")
+    down, right = attention.reduction
+    return call.first(call.tokens), call.on((height // down, width // right), call.prefix)
+
+
+@places.register
+def _(attention: ConvProjectionAttention, call: Call) -> Pair:
+    down, right = attention.k.conv.stride
+    height, width = image_grid(call.grid, "ConvProjectionAttention")
+    return call.first(call.tokens), call.on((-(-height // down), -(-width // right)), call.prefix)
+
+
+@places.register
+def _(attention: DownsamplingAttention, call: Call) -> Pair:
+    height, width = image_grid(call.grid, "DownsamplingAttention")
+    down, right = attention.stride
+    return call.on((-(-height // down), -(-width // right)), 0), call.first(call.tokens)
+
+
+@places.register
+def _(attention: ClassAttention, call: Call) -> Pair:
+    return call.first(call.prefix), call.first(call.tokens)
+
+
+@places.register
+def _(attention: AttentionPool, call: Call) -> Pair:
+    return call.on((0, 0), 1), call.first(call.tokens)
+
+
+def locate(attention: nn.Module, call: Call) -> Pair:
+    """:func:`places`, and None for what does not have the shape of the call."""
+    queries, keys = places(attention, call)
+    return (
+        queries if queries is not None and queries.ids.shape[1] == call.queries else None,
+        keys if keys is not None and keys.ids.shape[1] == call.keys else None,
+    )
+
+
+def folds(stack: Sequence[Frame]) -> list[Frame]:
+    """The calls under way that fold sub-grids into the batch, innermost first."""
+    return [frame for frame in reversed(stack) if isinstance(frame.module, Interleaved)]
+
+
+def folded(frame: Frame) -> int:
+    """How many sub-grids a call folds into the batch."""
+    assert isinstance(frame.module, Interleaved)
+    return prod(frame.module.dilation)
+
+
+def unfold(where: Places | None, frame: Frame) -> Places | None:
+    """Places on a sub-grid as places on the grid it was taken from, a group for each sub-grid; None if they are on no such grid."""
+    assert isinstance(frame.module, Interleaved)
+    if where is None or where.prefix or frame.grid is None:
+        return None
+    subgrids = DilatedWindows(None, frame.module.dilation)
+    if where.grid != subgrids.subgrid(frame.grid):
+        return None
+    ids = torch.arange(prod(frame.grid), device=where.ids.device)[None, :, None]
+    table = subgrids.split(ids, frame.grid)[0, :, :, 0]
+    outer = torch.where(where.ids == NOWHERE, NOWHERE, table[:, where.ids.clamp(min=0)])
+    return Places(outer.flatten(0, 1), 0, frame.grid)
