@@ -53,6 +53,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "RegionalBlock",
         "RescaledBlock",
     ),
+    "ejection": ("eject",),
     "embed": (
         "BlockAggregation",
         "CompactStem",
@@ -129,7 +130,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "prefix": ("ClassToken", "PerToken"),
     "registry": ("create_model", "list_models"),
     "residual": ("DropPath", "LayerScale", "Residual", "Shortcut", "drop_path_schedule"),
-    "surgery": ("SwapReport", "swap_attention"),
+    "surgery": ("SwapReport", "swap", "swap_attention"),
     "zoo": (
         "ATSViT",
         "CCT",

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -15,14 +14,24 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor, nn
 
 from ..model import Model
+from ..viz.drawing import (
+    ACCENT,
+    HEAT,
+    INK,
+    PAPER,
+    SECOND,
+    bare,
+    extent,
+    frame_reach,
+    mark_patch,
+    row_label,
+    title,
+)
 from .digits import SIDE, Labelled
 from .layers import HEADINGS, Row
 from .looking import look
 from .train import Epoch, predict
 
-INK, PAPER, ACCENT, SECOND = "#1f2933", "#ffffff", "#0b6e99", "#c2410c"
-MARK = "#22d3ee"
-HEAT = "inferno"
 DOTS: dict[str, Any] = {"marker": "o", "markersize": 3.5}
 
 
@@ -66,8 +75,8 @@ def attention_picture(model: Model, held_out: Labelled, path: Path) -> None:
         for j, (label, maps) in enumerate(rows, start=1):
             row_label(axes[j, 0], label)
             overlay(bare(axes[j, i]), data.images[i, 0], maps[i])
-            frame_reach(axes[j, i], maps[i])
-            mark_patch(axes[j, i], patches[i], maps[i])
+            frame_reach(axes[j, i], maps[i], (SIDE, SIDE))
+            mark_patch(axes[j, i], patches[i], maps[i], (SIDE, SIDE))
     save(figure, path)
 
 
@@ -76,51 +85,10 @@ def spoken(attn: nn.Module) -> str:
     return " ".join(re.findall("[A-Z][a-z]*", type(attn).__name__.removesuffix("Attention"))).lower()
 
 
-def title(figure: Figure, words: str, below: str) -> None:
-    """A title and a line of explanation, a fixed distance from the top whatever the figure's height."""
-    inch = 1 / figure.get_figheight()
-    figure.text(0.012, 1 - 0.3 * inch, words, fontsize=14, weight="bold", color=INK)
-    figure.text(0.012, 1 - 0.53 * inch, below, fontsize=9.5, color=INK)
-
-
-def bare(axes: Axes) -> Axes:
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
-    return axes
-
-
-def row_label(axes: Axes, words: str) -> None:
-    axes.set_ylabel(words, rotation=0, ha="right", va="center", fontsize=9.5, labelpad=6, color=INK)
-
-
 def overlay(axes: Axes, image: Tensor, seen: Tensor) -> None:
     """The weights as colour, each map from nothing to its own largest, with the digit's outline over them."""
-    height, width = image.shape
-    seen = seen.clamp(min=0)
-    axes.imshow(seen, cmap=HEAT, vmin=0, extent=(-0.5, width - 0.5, height - 0.5, -0.5))
+    axes.imshow(seen.clamp(min=0), cmap=HEAT, vmin=0, extent=extent(image.shape))
     axes.contour(image, levels=[0.45], colors="white", linewidths=0.9, alpha=0.75)
-
-
-def cell_size(cells: Tensor) -> tuple[float, float]:
-    """The height and width of a patch in pixels of the image."""
-    return SIDE / cells.shape[0], SIDE / cells.shape[1]
-
-
-def mark_patch(axes: Axes, patch: tuple[int, int], cells: Tensor) -> None:
-    height, width = cell_size(cells)
-    corner = (patch[1] * width - 0.5, patch[0] * height - 0.5)
-    axes.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=MARK, linewidth=1.6))
-
-
-def frame_reach(axes: Axes, seen: Tensor) -> None:
-    """A dotted line around the patches that could be seen at all."""
-    height, width = cell_size(seen)
-    reach = F.pad((seen != 0).int(), (1, 1, 1, 1))
-    line: dict[str, Any] = {"color": "white", "linewidth": 1.0, "linestyle": (0, (1, 1))}
-    for row, column in reach.diff(dim=1)[1:-1].nonzero().tolist():
-        axes.plot([column * width - 0.5] * 2, [row * height - 0.5, (row + 1) * height - 0.5], **line)
-    for row, column in reach.diff(dim=0)[:, 1:-1].nonzero().tolist():
-        axes.plot([column * width - 0.5, (column + 1) * width - 0.5], [row * height - 0.5] * 2, **line)
 
 
 def training_picture(before: Sequence[Epoch], right_after: float, later: Sequence[Epoch], path: Path) -> None:

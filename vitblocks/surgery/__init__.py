@@ -1,6 +1,8 @@
-"""Surgery: change the attention of a model that is already trained."""
+"""Surgery: change the layers of a model that is already trained."""
 
+from .pool import NormAfter
+from .record import swaps_of
 from .report import Drift, LayerSwap, SwapReport
-from .swap import swap_attention
+from .swap import reapply, swap, swap_attention
 
-__all__ = ["Drift", "LayerSwap", "SwapReport", "swap_attention"]
+__all__ = ["Drift", "LayerSwap", "NormAfter", "SwapReport", "reapply", "swap", "swap_attention", "swaps_of"]

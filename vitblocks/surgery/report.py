@@ -7,17 +7,24 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from ..attention import Attention
-from .build import first_weight
+from .family import Family
+from .ledger import Ledger
+from .record import Record, forget
+
+
+def first_weight(module: nn.Module) -> Tensor | None:
+    """The parameter whose dtype and device speak for the module."""
+    return next((parameter for parameter in module.parameters() if parameter.is_floating_point()), None)
 
 
 @dataclass
 class Replacement:
-    """An attention, its successor, and every place of the model at which it stands."""
+    """A layer, its successor, and every place of the model at which it stands."""
 
     name: str
-    old: Attention
-    new: Attention
+    family: Family
+    old: nn.Module
+    new: nn.Module
     places: list[tuple[nn.Module, str]]
 
     @property
@@ -36,7 +43,7 @@ class Replacement:
         return all(getattr(parent, child, None) is self.new for parent, child in self.places)
 
     def follow(self) -> None:
-        """Bring the old attention to the mode, dtype and device that the model was brought to since."""
+        """Bring the old layer to the mode, dtype and device that the model was brought to since."""
         now, then = first_weight(self.new), first_weight(self.old)
         if now is not None and then is not None and (now.dtype, now.device) != (then.dtype, then.device):
             self.old.to(device=now.device, dtype=now.dtype)
@@ -46,7 +53,11 @@ class Replacement:
 
 @dataclass
 class LayerSwap:
-    """One attention before and after. Keys are those of its state dict; ``dropped`` also names parts without tensors (``rotary``)."""
+    """One layer before and after. Keys are those of its state dict; ``dropped`` also names parts without tensors (``rotary``).
+
+    ``macs_before`` and ``macs_after`` are its multiply-adds for one image; None where they were not counted, 0 where it is not called
+    but its parts are.
+    """
 
     name: str
     old_kind: str
@@ -56,6 +67,27 @@ class LayerSwap:
     dropped: list[str]
     parameters_before: int
     parameters_after: int
+    macs_before: int | None = None
+    macs_after: int | None = None
+
+
+def layer_of(replacement: Replacement, ledger: Ledger) -> LayerSwap:
+    old, new = replacement.old, replacement.new
+    before, after = old.state_dict(), new.state_dict()
+    dropped = [key for key in before if key not in ledger.read]
+    # A rotary position has no tensors, yet losing it changes the function.
+    if getattr(old, "rotary", None) is not None and getattr(new, "rotary", None) is None:
+        dropped.append("rotary")
+    return LayerSwap(
+        name=replacement.name,
+        old_kind=type(old).__name__,
+        new_kind=type(new).__name__,
+        carried=[key for key in after if key in ledger.filled],
+        new=[key for key in after if key not in ledger.filled],
+        dropped=dropped,
+        parameters_before=sum(parameter.numel() for parameter in old.parameters()),
+        parameters_after=sum(parameter.numel() for parameter in new.parameters()),
+    )
 
 
 @dataclass
@@ -75,50 +107,61 @@ class Drift:
 
 @dataclass
 class SwapReport:
-    """What :func:`~vitblocks.surgery.swap_attention` did. It holds the old attentions for :meth:`undo`; drop it to free them.
+    """What :func:`~vitblocks.surgery.swap` did. It holds the old layers for :meth:`undo`; drop it to free them.
 
     Attributes:
         layers: a :class:`LayerSwap` for each, in the model's order.
         drift: how far the outputs moved; None without a sample.
+        macs_before, macs_after: multiply-adds of the whole model for one image, of the sample's size or of the size that the model was
+            made for; None where they were not counted.
+        uncounted: why they were not.
+        config: the swap as plain data, which the model keeps and :func:`~vitblocks.checkpoint.save` writes with the weights.
     """
 
     layers: list[LayerSwap]
     drift: Drift | None = None
+    macs_before: int | None = None
+    macs_after: int | None = None
+    uncounted: str = ""
+    config: Record = field(default_factory=dict)
     replacements: list[Replacement] = field(default_factory=list, repr=False, compare=False)
+    model: nn.Module | None = field(default=None, repr=False, compare=False)
     undone: bool = field(default=False, init=False)
 
     @property
     def parameters_before(self) -> int:
-        """Of the swapped attentions together."""
+        """Of the swapped layers together."""
         return sum(layer.parameters_before for layer in self.layers)
 
     @property
     def parameters_after(self) -> int:
-        """Of the swapped attentions together."""
+        """Of the swapped layers together."""
         return sum(layer.parameters_after for layer in self.layers)
 
     def undo(self) -> None:
-        """Put the old attentions back, the same objects, in the mode, dtype and device the model has now.
+        """Put the old layers back, the same objects, in the mode, dtype and device the model has now.
 
         Raises:
             ValueError: they are back already, or something else has replaced the new ones since.
         """
         if self.undone:
-            raise ValueError("undo was called before: the old attentions are already back")
+            raise ValueError("undo was called before: the old layers are already back")
         for replacement in self.replacements:
             if not replacement.is_installed():
                 raise ValueError(f"{replacement.title} was replaced again since: undo the later swap first")
         for replacement in self.replacements:
             replacement.follow()
             replacement.restore()
+        if self.model is not None:
+            forget(self.model, self.config)
         self.undone = True
 
     def __str__(self) -> str:
-        header = ("layer", "before", "after", "carried", "new", "dropped", "parameters")
+        header = ("layer", "before", "after", "carried", "new", "dropped", "parameters", "MACs")
         rows = [header, *(_row(layer) for layer in self.layers)]
         if len(self.layers) > 1:
-            count = f"{self.parameters_before:,} -> {self.parameters_after:,}"
-            rows.append((f"all {len(self.layers)}", "", "", "", "", "", count))
+            count = _change(self.parameters_before, self.parameters_after)
+            rows.append((f"all {len(self.layers)}", "", "", "", "", "", count, ""))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [
             "  ".join(
@@ -128,8 +171,16 @@ class SwapReport:
         ]
         lines += _keys("new", [layer.new for layer in self.layers])
         lines += _keys("dropped", [layer.dropped for layer in self.layers])
+        counted = self.macs_before is not None and self.macs_after is not None
+        lines.append(
+            f"MACs of the model: {_change(self.macs_before, self.macs_after) if counted else f'not counted, {self.uncounted}'}"
+        )
         lines.append(_drift(self.drift))
         return "\n".join(line.rstrip() for line in lines)
+
+
+def _change(before: int | None, after: int | None) -> str:
+    return "" if before is None or after is None else f"{before:,} -> {after:,}"
 
 
 def _row(layer: LayerSwap) -> tuple[str, ...]:
@@ -139,7 +190,8 @@ def _row(layer: LayerSwap) -> tuple[str, ...]:
         layer.old_kind,
         layer.new_kind,
         *counts,
-        f"{layer.parameters_before:,} -> {layer.parameters_after:,}",
+        _change(layer.parameters_before, layer.parameters_after),
+        _change(layer.macs_before, layer.macs_after),
     )
 
 

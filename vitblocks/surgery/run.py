@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..attention import Attention
 from .report import Drift, Replacement, relative_error
 
 
@@ -58,7 +59,7 @@ def drift_between(before: Outputs, after: Outputs) -> Drift:
 
 @dataclass
 class Trace:
-    """Which swapped attention runs, which ran last, and which were called or had only their Attend called."""
+    """Which swapped layer runs, which ran last, and which were called or had only their Attend called."""
 
     running: str | None = None
     last: str | None = None
@@ -70,7 +71,7 @@ class Trace:
         """Where an error came from."""
         if self.running is not None:
             return self.running
-        return "the model before any swapped attention" if self.last is None else f"the model after {self.last}"
+        return "the model before any swapped layer" if self.last is None else f"the model after {self.last}"
 
     def bypassed(self, replacements: list[Replacement]) -> list[Replacement]:
         """Attentions that were used without being called, although the new kind's forward is not the old one's."""
@@ -83,7 +84,7 @@ class Trace:
 
 @contextmanager
 def tracing(replacements: list[Replacement]) -> Iterator[Trace]:
-    """Follow the new attentions through a forward."""
+    """Follow the new layers through a forward."""
     trace = Trace()
     handles = [handle for replacement in replacements for handle in _follow(replacement, trace)]
     try:
@@ -107,8 +108,10 @@ def _follow(replacement: Replacement, trace: Trace) -> list[torch.utils.hooks.Re
         trace.last = title
         trace.attended.add(title)
 
-    return [
+    handles = [
         replacement.new.register_forward_pre_hook(enter),
         replacement.new.register_forward_hook(leave),
-        replacement.new.attend.register_forward_pre_hook(attend),
     ]
+    if isinstance(replacement.new, Attention):
+        handles.append(replacement.new.attend.register_forward_pre_hook(attend))
+    return handles

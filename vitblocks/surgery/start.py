@@ -15,10 +15,9 @@ from ..position import DistanceBias, DynamicBias, RelativeBias
 
 def start_neutral(attention: Attention, *, keep_mixes: bool = False) -> None:
     """Bring every part of a fresh attention that has a neutral value to it; ``keep_mixes`` leaves out the mixes of the heads."""
-    with torch.no_grad():
-        for part in attention.modules():
-            if not (keep_mixes and isinstance(part, HeadMix)):
-                neutral(part)
+    for part in attention.modules():
+        if not (keep_mixes and isinstance(part, HeadMix)):
+            neutral(part)
 
 
 def identity_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, gain: float = 1.0) -> None:
@@ -26,6 +25,15 @@ def identity_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, gain: float = 1.0) -> N
     norm.reset_running_stats()
     nn.init.constant_(norm.weight, gain * (1.0 + norm.eps) ** 0.5)
     nn.init.zeros_(norm.bias)
+
+
+def delta(conv: nn.Conv2d) -> None:
+    """Make a depthwise convolution give back what it is given."""
+    rows, columns = conv.kernel_size
+    nn.init.zeros_(conv.weight)
+    conv.weight[:, :, rows // 2, columns // 2] = 1.0
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
 
 
 @singledispatch
@@ -46,9 +54,7 @@ def _(part: ReAttend) -> None:
 
 @neutral.register
 def _(part: ConvProjection) -> None:
-    rows, columns = part.conv.kernel_size
-    nn.init.zeros_(part.conv.weight)
-    part.conv.weight[:, :, rows // 2, columns // 2] = 1.0
+    delta(part.conv)
     identity_norm(part.norm)
 
 
