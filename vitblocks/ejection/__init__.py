@@ -1,0 +1,5 @@
+"""Write a composed model out as one flat file."""
+
+from .run import eject
+
+__all__ = ["eject"]
