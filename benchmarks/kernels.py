@@ -1,7 +1,6 @@
 """``python -m benchmarks.kernels``: the small measurements behind decisions in the code, each as a ratio of two ways in one run.
 
-Both ways are timed in turn (A B A B ...), and the median of the paired ratios is printed: above 1 the way that the code takes is the
-faster one.
+Both ways are timed in turn (A B A B ...), and the median of the paired ratios is printed: above 1 the first way is the faster one.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ Way = Callable[[], object]
 
 
 class Measurement(NamedTuple):
-    """Two ways to compute the same: the one the code takes, and the other."""
+    """Two ways to compute the same."""
 
     what: str
     ours: Way
