@@ -125,7 +125,7 @@ def draw_box(axes: Axes, part: Part, top: float, height: float) -> None:
 
 
 def bracket(axes: Axes, top: float, bottom: float, words: str) -> None:
-    x = CUBOID + BOX - 0.34
+    x = CUBOID + BOX - 0.3
     axes.plot([x - 0.04, x, x, x - 0.04], [top, top, bottom, bottom], color=ACCENT, linewidth=0.9)
     write(axes, x + 0.05, (top + bottom) / 2, words, weight="bold", color=ACCENT)
 

@@ -1,0 +1,48 @@
+"""The Python of every page in docs/ runs as it stands, its links lead somewhere, and its pictures are small."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DOCS = Path(__file__).parent.parent / "docs"
+PAGES = sorted(DOCS.glob("**/*.md"))
+BLOCK = re.compile(r"^```python\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: Path) -> list[str]:
+    return BLOCK.findall(page.read_text())
+
+
+def targets(page: Path, kind: str) -> list[Path]:
+    """The files that a page's links, or with ``!`` its pictures, lead to."""
+    return [page.parent / target for target in re.findall(kind + r"\[[^]]+\]\(([^)#:]+)\)", page.read_text())]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.stem)
+def test_python_blocks_run_in_order(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # for what they write
+    names: dict[str, Any] = {"__name__": page.stem}
+    for i, block in enumerate(blocks(page)):
+        exec(compile(block, f"{page.name}, block {i}", "exec"), names)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_to_files(page: Path) -> None:
+    for target in targets(page, ""):
+        assert target.exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_pictures_are_small(page: Path) -> None:
+    for picture in targets(page, "!"):
+        assert picture.stat().st_size < 150_000, picture
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (DOCS.parent / "mkdocs.yml").read_text()
+    for page in PAGES:
+        assert f" {page.relative_to(DOCS)}\n" in navigation, page
