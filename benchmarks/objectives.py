@@ -1,9 +1,11 @@
 """``python -m benchmarks.objectives``: whether the objectives learn, on scanned digits, each against its baseline.
 
 - Features: a tiny ViT is trained by MAE, SimMIM, masked patch prediction (MPP) and DINO, without labels. A linear probe and nearest
-  neighbours then tell digits by its features, the norm of the mean of its patches for all, against the same encoder untrained and
-  against raw pixels. On the scans as they are, and with each moved once at random.
-- Fine-tuning: the encoder after MAE against the same from scratch, on 100 and on 300 labelled images, equal steps and settings.
+  neighbours then tell digits by its features, the normed means of its patches after each block, against the same encoder untrained
+  and against raw pixels. On the scans as they are, and with each moved once at random. Neighbours are found by whitened features, and
+  by pixels as they are, which is the better for each.
+- Fine-tuning: the encoder after MAE against the same from scratch, on 100 and on 300 labelled images, equal steps and settings. Again on
+  the scans as they are and on the moved ones, and so below.
 - Distillation: a student on 300 labelled images by labels alone and by a convolutional teacher besides, equal steps. The teacher has
   seen the labels of all training images.
 

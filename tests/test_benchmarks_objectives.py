@@ -11,8 +11,10 @@ import torch
 
 from benchmarks.experiments import QUICK, RUNS, Job, Score, steps_of
 from benchmarks.objectives import compared, main, table
-from benchmarks.probes import few_labels, load, probe
+from benchmarks.probes import WHITENED, few_labels, load, nearest_neighbours, pooled_blocks, probe
+from benchmarks.training import encoder
 from benchmarks.views import crop, ink
+from vitblocks.demo.digits import Labelled
 
 
 @pytest.mark.parametrize("name", ["mae", "dino", "distillation"])
@@ -64,10 +66,35 @@ def test_features_that_tell_the_digit_are_told_from_those_that_do_not() -> None:
         for part in parts
         for image, label in zip(data.normalise(part.images), part.labels, strict=True)
     }
-    knowing = probe(lambda images: torch.eye(10)[[labels[image.numpy().tobytes()] for image in images]], data)
-    blind = probe(lambda x: x.new_ones(len(x), 3), data)
+    knowing = probe(
+        lambda images: torch.eye(10)[[labels[image.numpy().tobytes()] for image in images]], data, whiten=False
+    )
+    blind = probe(lambda x: x.new_ones(len(x), 3), data, whiten=False)
     assert min(knowing.values()) > 0.99
     assert max(blind.values()) < 0.2
+
+
+def test_whitened_neighbours_are_the_same_in_any_coordinates() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(10, (400,), generator=generator)
+    features = torch.randn(400, WHITENED, generator=generator, dtype=torch.float64)
+    features[:, :10] += 2 * torch.eye(10)[labels]
+    other = features @ torch.randn(WHITENED, WHITENED, generator=generator, dtype=torch.float64)
+
+    def told(features: torch.Tensor, *, whiten: bool) -> float:
+        parts = Labelled(features[:300], labels[:300]), Labelled(features[300:], labels[300:])
+        return nearest_neighbours(*parts, whiten=whiten)
+
+    assert told(features, whiten=True) == told(other, whiten=True) > 0.2
+    assert told(features, whiten=False) != told(other, whiten=False)
+
+
+def test_features_are_the_normed_means_of_every_block() -> None:
+    model, images = encoder(0), load(0).train.images[:3]
+    features = pooled_blocks(model, images).unflatten(1, (4, -1))
+    assert torch.allclose(features.mean(dim=2), torch.zeros(3, 4), atol=1e-5)
+    # The norm of the pool is still that without weights.
+    assert torch.allclose(features[:, -1], model.forward_features(images), atol=1e-5)
 
 
 def test_few_labels_are_balanced_and_from_the_training_part() -> None:
