@@ -99,6 +99,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "summary",
     ),
     "head": ("AveragedHeads", "linear_head", "norm_head"),
+    "linear": ("Linear",),
     "model": ("FeatureMap", "Model", "Stage"),
     "multi_scale": ("ClassFusion", "MultiScaleBlock"),
     "norm": ("BatchNorm", "LayerNorm", "LinearNorm", "MapNorm", "RMSNorm", "layer_norm", "rms_norm"),

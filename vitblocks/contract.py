@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from operator import index
 
@@ -14,9 +15,31 @@ _Step = tuple[tuple[int, ...], str]
 
 @lru_cache(maxsize=4096)
 def _plan(equation: str, shapes: tuple[tuple[int, ...], ...]) -> tuple[_Step, ...]:
-    """The pairwise steps of the cheapest order: which operands to take out, and the equation that joins them."""
-    _, info = opt_einsum.contract_path(equation, *shapes, shapes=True, optimize="optimal")
-    return tuple((tuple(step[0]), step[2]) for step in info.contraction_list)
+    """The pairwise steps of the cheapest order: which operands to take out, and the equation that joins them; what it makes comes last.
+
+    A step takes its operands as they were given, and orders the indices of what it makes as a batched matrix product leaves them: those of
+    both, the first one's, the second one's. Any other order would copy the product.
+    """
+    path, _ = opt_einsum.contract_path(equation, *shapes, shapes=True, optimize="optimal")
+    inputs, result = equation.split("->")
+    # Each term with the place of its first operand in the equation.
+    pending = list(enumerate(inputs.split(",")))
+    steps: list[_Step] = []
+    for positions in path:
+        taken = sorted(positions, key=lambda position: pending[position])
+        terms = [pending[position] for position in taken]
+        rest = [term for position, term in enumerate(pending) if position not in positions]
+        left = result if not rest else _product([term for _, term in terms], {*result, *"".join(t for _, t in rest)})
+        steps.append((tuple(taken), f"{','.join(term for _, term in terms)}->{left}"))
+        pending = [*rest, (terms[0][0], left)]
+    return tuple(steps)
+
+
+def _product(terms: Sequence[str], wanted: set[str]) -> str:
+    """The indices of the product of one or two terms that are wanted later: those in both first, then each one's own."""
+    shared = [i for i in terms[0] if i in wanted and all(i in term for term in terms)]
+    own = [i for term in terms for i in term if i in wanted and i not in shared]
+    return "".join(dict.fromkeys(shared + own))
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
@@ -41,7 +64,6 @@ def contract(equation: str, *operands: Tensor) -> Tensor:
     shapes = tuple((1, *[index(size) for size in operand.shape[1:]]) for operand in operands)
     pending = list(operands)
     for positions, step in _constant_plan(equation.replace(" ", ""), shapes):
-        # A step lists the operands it takes out from the last to the first, so that the numbers of the others hold.
-        pair = [pending.pop(position) for position in positions]
-        pending.append(torch.einsum(step, *pair))
+        made = torch.einsum(step, *(pending[position] for position in positions))
+        pending = [operand for position, operand in enumerate(pending) if position not in positions] + [made]
     return pending[0]

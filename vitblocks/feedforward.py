@@ -9,6 +9,7 @@ from math import log2
 from torch import Tensor, nn
 
 from .grid import Grid, half_kernel, num_prefix, split_prefix, to_map, to_tokens
+from .linear import Linear
 from .prefix import join_prefix
 
 Activation = Callable[[], nn.Module]
@@ -42,7 +43,7 @@ class Mlp(nn.Module):
         *,
         activation: Activation = nn.GELU,
         dropout: float = 0.0,
-        linear: Callable[[int, int], nn.Module] = nn.Linear,
+        linear: Callable[[int, int], nn.Module] = Linear,
     ) -> None:
         super().__init__()
         mlp_dim = 4 * dim if mlp_dim is None else mlp_dim
@@ -67,11 +68,11 @@ class GatedMlp(nn.Module):
     ) -> None:
         super().__init__()
         mlp_dim = 8 * dim // 3 if mlp_dim is None else mlp_dim
-        self.gate = nn.Linear(dim, mlp_dim)
-        self.fc1 = nn.Linear(dim, mlp_dim)
+        self.gate = Linear(dim, mlp_dim)
+        self.fc1 = Linear(dim, mlp_dim)
         self.act = activation()
         self.dropout1 = nn.Dropout(dropout)
-        self.fc2 = nn.Linear(mlp_dim, dim)
+        self.fc2 = Linear(mlp_dim, dim)
         self.dropout2 = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
@@ -86,9 +87,9 @@ class SqueezeExcite(nn.Module):
         super().__init__()
         if channels // reduction < 1:
             raise ValueError(f"reduction {reduction} leaves nothing of {channels} channels")
-        self.fc1 = nn.Linear(channels, channels // reduction)
+        self.fc1 = Linear(channels, channels // reduction)
         self.act = nn.ReLU()
-        self.fc2 = nn.Linear(channels // reduction, channels)
+        self.fc2 = Linear(channels // reduction, channels)
         self.gate = gate()
 
     def forward(self, image: Tensor) -> Tensor:

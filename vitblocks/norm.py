@@ -9,6 +9,8 @@ from typing import TypeAlias
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .linear import Linear
+
 NormFactory: TypeAlias = Callable[[int], nn.Module]
 
 
@@ -53,7 +55,7 @@ class LinearNorm(nn.Module):
     def __init__(self, in_dim: int, out_dim: int, *, init_weight: float = 1.0) -> None:
         """``init_weight`` is the norm's starting scale: 0 makes the branch it ends start as nothing."""
         super().__init__()
-        self.linear = nn.Linear(in_dim, out_dim, bias=False)
+        self.linear = Linear(in_dim, out_dim, bias=False)
         self.norm = BatchNorm(out_dim)
         nn.init.constant_(self.norm.bn.weight, init_weight)
 

@@ -23,7 +23,7 @@ def add_bias(first: Tensor | None, second: Tensor | None) -> Tensor | None:
 
 def mask_bias(allowed: Tensor, dtype: torch.dtype) -> Tensor:
     """A boolean ``allowed`` as a bias: 0 where True, -inf where False."""
-    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(~allowed, float("-inf"))
+    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(~allowed, float("-inf"))
 
 
 def hide_keys(weights: Tensor, bias: Tensor | None) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ..grid import Grid
+from ..linear import Linear
 from .attend import Attend, SoftmaxAttend, add_bias
 
 
@@ -68,7 +69,7 @@ class Attention(nn.Module):
         self.value_dim = self.head_dim if value_dim is None else value_dim
         self.attend = SoftmaxAttend() if attend is None else attend
         self.position_bias = position_bias
-        self.proj = nn.Linear(heads * self.value_dim, dim) if proj is None else proj
+        self.proj = Linear(heads * self.value_dim, dim) if proj is None else proj
         self.dropout = nn.Dropout(dropout)
 
     def bias(self, grid: Grid, prefix: int, mask: Tensor | None = None) -> Tensor | None:
@@ -120,7 +121,7 @@ class FusedAttention(Attention):
             dropout=dropout,
         )
         width = heads * (2 * self.head_dim + self.value_dim)
-        self.qkv = nn.Linear(dim, width, bias=qkv_bias) if qkv is None else qkv
+        self.qkv = Linear(dim, width, bias=qkv_bias) if qkv is None else qkv
         self.rotary = rotary
 
     def split_qkv(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -143,8 +144,8 @@ class FusedAttention(Attention):
 
         ``mask`` is a bias that broadcasts to the logits ``(..., heads, n, n)``.
         """
-        q, k, v = self.project(tokens, grid)
-        return self.output(self.attend(q, k, v, self.bias(grid, prefix, mask)))
+        # Not named: the output projection runs after q, k and v have been freed, where no gradient needs them.
+        return self.output(self.attend(*self.project(tokens, grid), self.bias(grid, prefix, mask)))
 
 
 class CrossAttention(Attention):
@@ -167,8 +168,8 @@ class CrossAttention(Attention):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(dim, heads, head_dim=head_dim, attend=attend, position_bias=position_bias, dropout=dropout)
-        self.q = nn.Linear(dim, heads * self.head_dim, bias=qkv_bias)
-        self.kv = nn.Linear(dim, 2 * heads * self.head_dim, bias=qkv_bias)
+        self.q = Linear(dim, heads * self.head_dim, bias=qkv_bias)
+        self.kv = Linear(dim, 2 * heads * self.head_dim, bias=qkv_bias)
 
     def cross(self, queries: Tensor, tokens: Tensor, bias: Tensor | None = None) -> Tensor:
         """``queries (B, n, dim)`` attending to ``tokens (B, m, dim)``: ``(B, n, dim)``."""

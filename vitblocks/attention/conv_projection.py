@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..grid import Grid, half_kernel, num_prefix, split_prefix, to_map, to_tokens
+from ..linear import Linear
 from ..prefix import join_prefix
 from .attend import SoftmaxAttend
 from .base import Attention, split_heads
@@ -22,7 +23,7 @@ class ConvProjection(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(dim, dim, kernel_size, stride, half_kernel(kernel_size), groups=dim, bias=False)
         self.norm = nn.BatchNorm2d(dim)
-        self.linear = nn.Linear(dim, out_dim, bias=bias)
+        self.linear = Linear(dim, out_dim, bias=bias)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         prefix, patches = split_prefix(x, grid)

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..grid import Grid, Size, image_grid, require_no_prefix, to_pair
+from ..linear import Linear
 from .base import Attention, split_heads
 
 
@@ -40,9 +41,9 @@ class DownsamplingAttention(Attention):
     ) -> None:
         super().__init__(dim, heads, proj=nn.Identity(), **options)
         self.stride = to_pair(stride, "stride")
-        self.q = nn.Linear(dim, heads * self.head_dim) if q is None else q
-        self.kv = nn.Linear(dim, heads * (self.head_dim + self.value_dim)) if kv is None else kv
-        self.proj = nn.Linear(heads * self.value_dim, out_dim) if proj is None else proj
+        self.q = Linear(dim, heads * self.head_dim) if q is None else q
+        self.kv = Linear(dim, heads * (self.head_dim + self.value_dim)) if kv is None else kv
+        self.proj = Linear(heads * self.value_dim, out_dim) if proj is None else proj
 
     def forward(self, x: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
         require_no_prefix(x, grid, "DownsamplingAttention")

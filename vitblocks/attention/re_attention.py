@@ -39,9 +39,11 @@ class ReAttend(Attend):
         self.norm = nn.BatchNorm2d(heads)
 
     def weights(self, q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
-        softmax = self.logits(q, k, bias).softmax(dim=-1)
-        weights = self.norm(self.mix(fold_groups(softmax))) * self.weight_scale
-        return hide_keys(weights.reshape(softmax.shape), bias)
+        mixed = self.mix(fold_groups(self.logits(q, k, bias).softmax(dim=-1)))
+        weights = self.norm(mixed)
+        if self.weight_scale != 1.0:
+            weights = weights * self.weight_scale
+        return hide_keys(weights.reshape(*q.shape[:-1], k.shape[-2]), bias)
 
 
 class ReAttention(GlobalAttention):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import torch
 from torch import Tensor, nn
 
 from .. import __version__
+from ..linear import Linear
 from .classes import Classes, names_of
 from .code import Code
 from .constructors import Constructors
@@ -22,8 +25,9 @@ def eject(model: nn.Module, *, sample: Tensor | None = None) -> str:
     """The model as the text of one Python file that needs torch alone, to be read and changed.
 
     The file has a function ``build_model()``. What it returns has the model's state_dict keys, shapes and dtypes, and after
-    ``load_state_dict(model.state_dict())`` the model's outputs to the bit. Each class in it holds the code that ``forward`` runs, and a
-    constructor with what all its instances in this model have in common; what differs between them is its arguments.
+    ``load_state_dict(model.state_dict())`` the model's outputs to the bit, but for :class:`~vitblocks.Linear`, which becomes ``nn.Linear``:
+    where that takes oneDNN's product on a CPU, outputs agree to rounding. Each class in the file holds the code that ``forward`` runs, and
+    a constructor with what all its instances in this model have in common; what differs between them is its arguments.
 
     The text is run and compared before it is returned: the state always; the outputs in evaluation on ``sample``, or on a random
     image of the model's ``image_size``, or of a usual size if it has none. A model that takes no such image needs ``sample`` for that.
@@ -41,6 +45,7 @@ def eject(model: nn.Module, *, sample: Tensor | None = None) -> str:
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
     check_tree(model)
+    model = _of_torch(model)
     dtype = _dtype(model)
     reach, reader, expression = _read(model)
     kinds = dict.fromkeys(type(module) for module in model.modules() if is_project(type(module)))
@@ -52,6 +57,15 @@ def eject(model: nn.Module, *, sample: Tensor | None = None) -> str:
     text = _text(model, reach, reader, classes, constructors, dtype)
     check(text, model, sample)
     return text
+
+
+def _of_torch(model: nn.Module) -> nn.Module:
+    """A copy whose Linears are torch's: which of two products is the faster one is no part of the architecture."""
+    copy = deepcopy(model)
+    for module in copy.modules():
+        if type(module) is Linear:
+            module.__class__ = nn.Linear  # type: ignore[assignment]
+    return copy
 
 
 def _read(model: nn.Module) -> tuple[Reach, Reader, Expr]:

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..grid import Grid, Size, image_grid, require_no_prefix, to_pair
+from ..linear import Linear
 from ..norm import LayerNorm, MapNorm, NormFactory, layer_norm
 from .adaptors import Downsample, PatchConv2d, check_patches
 
@@ -56,7 +57,7 @@ class PoolingDownsample(Downsample):
         if out_dim % dim:
             raise ValueError(f"out_dim must be a multiple of dim {dim}, got {out_dim}: every channel becomes several")
         conv = nn.Conv2d(dim, out_dim, stride + 1, stride, stride // 2, groups=dim)
-        super().__init__(conv, prefix=nn.Linear(dim, out_dim))
+        super().__init__(conv, prefix=Linear(dim, out_dim))
 
 
 class SameMaxPool2d(nn.Module):
@@ -111,7 +112,7 @@ class PatchMerging(nn.Module):
         self.stride = to_pair(patch_size, "patch_size")
         width = self.stride[0] * self.stride[1] * dim
         self.norm = norm(width)
-        self.proj = nn.Linear(width, 2 * dim if out_dim is None else out_dim, bias=False)
+        self.proj = Linear(width, 2 * dim if out_dim is None else out_dim, bias=False)
 
     def forward(self, x: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
         require_no_prefix(x, grid, "PatchMerging")

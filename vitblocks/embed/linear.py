@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ..grid import Grid, Size, to_pair
+from ..linear import Linear
 from .adaptors import check_image, check_patches
 
 
@@ -29,7 +30,7 @@ class LinearEmbed(nn.Module):
         self.patch_size = to_pair(patch_size, "patch_size")
         self.stride = self.patch_size
         self.channels = channels
-        self.proj = nn.Linear(self.patch_size[0] * self.patch_size[1] * channels, dim) if proj is None else proj
+        self.proj = Linear(self.patch_size[0] * self.patch_size[1] * channels, dim) if proj is None else proj
 
     def forward(self, image: Tensor) -> tuple[Tensor, Grid]:
         check_image(image)

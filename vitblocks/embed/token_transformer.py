@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ..attention import Attend, KernelAttend, SoftmaxAttend
 from ..feedforward import Mlp
 from ..grid import Grid
+from ..linear import Linear
 from ..norm import NormFactory, layer_norm
 
 
@@ -40,9 +41,9 @@ class TokenTransformer(nn.Module):
     ) -> None:
         super().__init__()
         self.norm1 = norm(dim)
-        self.qkv = nn.Linear(dim, 3 * out_dim, bias=qkv_bias)
+        self.qkv = Linear(dim, 3 * out_dim, bias=qkv_bias)
         self.attend = SoftmaxAttend(scale=dim**-0.5) if attend is None else attend
-        self.proj = nn.Linear(out_dim, out_dim)
+        self.proj = Linear(out_dim, out_dim)
         self.norm2 = norm(out_dim)
         self.mlp = Mlp(out_dim, out_dim if mlp_dim is None else mlp_dim)
         self.dropout = nn.Dropout(dropout)

@@ -12,6 +12,7 @@ from ..block import Block
 from ..embed.adaptors import check_image, check_patches
 from ..feedforward import Mlp
 from ..grid import Grid, split_prefix
+from ..linear import Linear
 from ..model import Stage
 from ..norm import LayerNorm
 from ..position import SinePosition2d
@@ -82,7 +83,7 @@ class MAE(nn.Module):
         self.dropped_at = self.encoder.split_before_mixing()
         self.encoder.check_takes_dropped(self.dropped_at)
         self.patch_size = self.encoder.strides[self.dropped_at]
-        self.decoder_embed = nn.Linear(self.encoder.dim, decoder_dim)
+        self.decoder_embed = Linear(self.encoder.dim, decoder_dim)
         self.mask_token = nn.Parameter(torch.empty(1, 1, decoder_dim))
         blocks = [
             Block(decoder_dim, GlobalAttention(decoder_dim, decoder_heads), Mlp(decoder_dim, decoder_mlp_dim))
@@ -90,7 +91,7 @@ class MAE(nn.Module):
         ]
         self.decoder = Stage([SinePosition2d(decoder_dim, self._usual_grid()), *blocks])
         self.decoder_norm = LayerNorm(decoder_dim)
-        self.to_pixels = nn.Linear(decoder_dim, self.patch_size[0] * self.patch_size[1] * channels)
+        self.to_pixels = Linear(decoder_dim, self.patch_size[0] * self.patch_size[1] * channels)
         nn.init.normal_(self.mask_token, std=0.02)
         for part in (self.decoder_embed, self.decoder, self.to_pixels):
             part.apply(_xavier_linear)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..embed.adaptors import check_image, check_patches
 from ..grid import Grid, Size, split_prefix, to_pair
+from ..linear import Linear
 from .encoder import Encoder, Encodes
 from .masking import (
     Details,
@@ -113,7 +114,7 @@ class MPP(nn.Module):
             raise ValueError(f"dim must be {self.encoder.dim}, the channels of the model's last tokens, got {dim}")
         self.mask_token = nn.Parameter(torch.empty(1, 1, self.encoder.embed_dim))
         nn.init.trunc_normal_(self.mask_token, std=0.02)
-        self.to_classes = nn.Linear(self.encoder.dim, self.levels**channels)
+        self.to_classes = Linear(self.encoder.dim, self.levels**channels)
 
     @overload
     def forward(

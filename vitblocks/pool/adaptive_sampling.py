@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..attention.attend import mask_bias
-from ..attention.base import FusedAttention
+from ..attention.base import FusedAttention, merge_heads
 from ..grid import Grid, num_prefix
 from ..norm import LayerNorm, NormFactory
 from ..prefix import require_prefix
@@ -20,7 +20,9 @@ DROPPED = -1
 
 def real_tokens(x: Tensor) -> Tensor:
     """``(B, N)``: False for padding, which is an exactly zero row of the residual stream."""
-    return (x != 0).any(dim=-1)
+    # Not any(x != 0), whose boolean of every entry took 8 times as long on a CPU.
+    x = x.detach()
+    return (x.amax(dim=-1) != 0) | (x.amin(dim=-1) != 0)
 
 
 def real_token_mask(real: Tensor, dtype: torch.dtype) -> Tensor:
@@ -38,6 +40,16 @@ def original_ids(picks: Sequence[Tensor]) -> Tensor:
     for pick in picks[1:]:
         ids = ids.gather(1, pick.clamp(min=0)).masked_fill(pick == DROPPED, DROPPED)
     return ids
+
+
+def pick_rows(x: Tensor, rows: Tensor) -> Tensor:
+    """The rows ``(B, K)`` of ``x (B, N, C)``, each image its own: ``(B, K, C)``; for ``DROPPED`` any row.
+
+    Whole rows are copied, which took a twelfth of the time of a gather by channels on a CPU.
+    """
+    starts = torch.arange(x.shape[0], device=x.device)[:, None] * x.shape[1]
+    picked = x.flatten(0, 1).index_select(0, (starts + rows.clamp(min=0)).flatten())
+    return picked.unflatten(0, rows.shape)
 
 
 class TokenSampler(nn.Module):
@@ -115,11 +127,10 @@ class AdaptiveSampling(nn.Module):
         q, k, v = (part * real[:, None, :, None] for part in (q, k, v))
         bias = self.attn.bias(grid, prefix, real_token_mask(real, x.dtype))
         rows = self.rows(self.sampler(self.scores(q, k, v, bias, prefix)), prefix)
-        kept = (rows != DROPPED)[:, :, None]
-        picked = rows.clamp(min=0)[:, :, None]
-        update = self.attn.output(self.attn.attend(q, k, v, bias))
-        mixed = self.shortcut(*(part.gather(1, picked.expand(-1, -1, part.shape[-1])) for part in (x, update)))
-        return mixed * kept, (rows.shape[1] - prefix,)
+        # Gathered before the output projection, which then is of the rows kept alone.
+        values = pick_rows(merge_heads(self.attn.attend(q, k, v, bias)), rows)
+        mixed = self.shortcut(pick_rows(x, rows), self.attn.dropout(self.attn.proj(values)))
+        return mixed * (rows != DROPPED)[:, :, None], (rows.shape[1] - prefix,)
 
     def scores(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, prefix: int) -> Tensor:
         """The significance of each patch, summing to 1 (eq. 5): ``(B, M)``. It only ranks, so it needs no gradient."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ..grid import Grid
+from ..linear import Linear
 
 
 class SequencePool(nn.Module):
@@ -15,7 +16,7 @@ class SequencePool(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.logit = nn.Linear(dim, 1)
+        self.logit = Linear(dim, 1)
 
     def weights(self, x: Tensor) -> Tensor:
         """The share of each token: ``(B, N)``."""

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from ..grid import Grid, image_grid
+from ..linear import Linear
 from ..norm import NormFactory, layer_norm
-from .relative_bias import offset_indices, pad_prefix
+from .relative_bias import heads_first, offset_indices, pad_prefix
 
 
 class DynamicBias(nn.Module):
@@ -26,9 +27,9 @@ class DynamicBias(nn.Module):
         super().__init__()
         self.heads = heads
         widths = (mlp_dim, mlp_dim, mlp_dim, heads)
-        self.fc = nn.Linear(2, mlp_dim)
+        self.fc = Linear(2, mlp_dim)
         self.layers = nn.ModuleList(
-            nn.Sequential(norm(mlp_dim), nn.ReLU(), nn.Linear(mlp_dim, width)) for width in widths[1:]
+            nn.Sequential(norm(mlp_dim), nn.ReLU(), Linear(mlp_dim, width)) for width in widths[1:]
         )
 
     def offsets(self, grid: tuple[int, int]) -> Tensor:
@@ -45,7 +46,7 @@ class DynamicBias(nn.Module):
         if size == (0, 0):
             return self.fc.weight.new_zeros(self.heads, prefix, prefix)
         rows, columns = offset_indices(size, self.fc.weight.device)
-        return pad_prefix(self.offsets(size)[rows, columns].permute(2, 0, 1), prefix)
+        return pad_prefix(heads_first(self.offsets(size)[rows, columns]), prefix)
 
     def extra_repr(self) -> str:
         return f"heads={self.heads}"

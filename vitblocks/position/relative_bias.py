@@ -17,6 +17,14 @@ def pad_prefix(bias: Tensor, prefix: int) -> Tensor:
     return F.pad(bias, (prefix, 0, prefix, 0)) if prefix else bias
 
 
+def heads_first(bias: Tensor) -> Tensor:
+    """``(n, m, heads)`` as ``(heads, n, m)``, copied while it is small.
+
+    As a view it would give its layout to its sum with the masks of all windows, which the fused kernel would then copy.
+    """
+    return bias.permute(2, 0, 1).contiguous()
+
+
 def offset_indices(grid: tuple[int, int], device: torch.device | None = None) -> tuple[Tensor, Tensor]:
     """Query minus key, rows and columns, shifted to start at 0: two ``(H*W, H*W)`` tensors of ints."""
     rows = torch.arange(grid[0], device=device).repeat_interleave(grid[1])
@@ -56,8 +64,7 @@ class RelativeBias(nn.Module):
     def forward(self, grid: Grid, prefix: int = 0) -> Tensor:
         size = image_grid(grid, "RelativeBias")
         rows, columns = offset_indices(size, self.table.device)
-        bias = self.offsets(size)[rows, columns].permute(2, 0, 1)
-        return pad_prefix(bias, prefix)
+        return pad_prefix(heads_first(self.offsets(size)[rows, columns]), prefix)
 
     def extra_repr(self) -> str:
         return f"heads={self.heads}, grid={self.grid}"

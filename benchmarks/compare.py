@@ -1,0 +1,173 @@
+"""``python -m benchmarks.compare``: the speed and memory of the zoo beside timm, transformers and vit-pytorch on the same sizes.
+
+For every peer (``benchmarks/peers.py``), phase (inference at two batch sizes, a training step), precision and mode, ours and theirs are
+timed in turn in one process (A B, B A, ...), and the median of their ratios is given with its quartiles: above 1 ours is the faster one.
+Beside it stands the share of the machine's own rate in a plain matrix product, measured in the same process. Where a key map
+exists both have the same weights, and their logits are compared before anything is timed. Peak memory is of a fresh process a side.
+
+Modes: ``eager`` and ``compiled`` treat both sides alike; ``fused`` is ``vitblocks.fuse`` on our side and theirs eager, ``fused against
+compiled`` the same with theirs compiled.
+
+Everything goes to the folder of ``--output``: ``compare.json`` (rows of earlier runs are kept, those measured again are replaced),
+``compare.md`` and ``compare.png``. What fails on one side is a row with its error, not a gap.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from .compare_report import picture, report
+from .measure import MODES, TRAINING, Task
+from .peers import PEERS
+from .swap import machine
+
+Row = dict[str, Any]
+DTYPES = ("float32", "bfloat16")
+INFERENCE = "inference"
+QUICK = ("ViT-S/timm", "CaiT-XXS24/timm", "CrossFormer-S/vit-pytorch")
+FAILED = 1800
+"""Seconds after which a job is given up."""
+
+# Memory that is freed stays with the process, or page faults are most of what convolutional models are timed for.
+TIMING = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 36), "MALLOC_TOP_PAD_": str(1 << 26)}
+# Memory that is freed leaves the process, so that the peak is what was in use at once.
+PEAK = {"MALLOC_MMAP_THRESHOLD_": str(1 << 16), "MALLOC_TRIM_THRESHOLD_": str(1 << 16)}
+
+
+def tasks(options: argparse.Namespace) -> Iterator[Task]:
+    """Everything that was asked for: times first, then memory, a task for each side."""
+    batches = options.batches or ([1, 8] if options.device == "cpu" else [1, 64])
+    phases = [(INFERENCE, batch) for batch in batches] + [(TRAINING, batches[-1])]
+    named = [
+        peer.name for peer in PEERS if not options.only or any(p.lower() in peer.name.lower() for p in options.only)
+    ]
+    for peer in named:
+        for phase, batch in phases:
+            for dtype in options.dtypes:
+                for mode in options.modes:
+                    if phase not in options.phases or (phase == TRAINING and mode.startswith("fused")):
+                        continue
+                    task = Task(peer, phase, batch, dtype, mode, options.device, options.seconds)
+                    if "time" in options.measures:
+                        yield task
+                    if "memory" in options.measures and batch == batches[-1]:
+                        yield from (replace(task, side=side) for side in ("ours", "theirs"))
+
+
+def run(task: Task, threads: int) -> Row:
+    """One task in a process of its own: what it measured, or its error."""
+    environment = {**os.environ, **(PEAK if task.side else TIMING), "OMP_NUM_THREADS": str(threads)}
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.measure", json.dumps(asdict(task))]
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=FAILED)
+    except subprocess.TimeoutExpired:
+        return {**asdict(task), "threads": threads, "error": f"no result after {FAILED} seconds"}
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        return {**asdict(task), "threads": threads, "error": lines[-1][:300]}
+    return {**asdict(task), "threads": threads, **json.loads(done.stdout.strip().splitlines()[-1])}
+
+
+def identity(row: Row) -> tuple[Any, ...]:
+    return tuple(row[name] for name in ("peer", "phase", "batch", "dtype", "mode", "device", "side", "threads"))
+
+
+def versions() -> dict[str, str]:
+    """Of the libraries that are compared; one that is absent is left out."""
+    found = {}
+    for name in ("timm", "transformers", "vit-pytorch"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def where(device: str) -> dict[str, Any]:
+    name = {"device": torch.cuda.get_device_name(device)} if device.startswith("cuda") else {}
+    return {**machine(), **versions(), **name}
+
+
+def kept(path: Path, here: dict[str, Any]) -> list[Row]:
+    """The rows of an earlier run on this machine with these versions; none otherwise."""
+    if not path.exists():
+        return []
+    found = json.loads(path.read_text())
+    same = {**found["machine"], "threads": 0, "vitblocks": ""} == {**here, "threads": 0, "vitblocks": ""}
+    return found["rows"] if same else []
+
+
+def write(folder: Path, here: dict[str, Any], rows: Sequence[Row]) -> None:
+    text = json.dumps({"machine": here, "rows": list(rows)}, indent=1) + "\n"
+    temporary = folder / "compare.json.part"
+    temporary.write_text(text)
+    temporary.replace(folder / "compare.json")
+
+
+def asked(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.compare", description="The zoo beside timm, transformers and vit-pytorch."
+    )
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"), help="folder for what is written")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="threads (default: the cores)")
+    parser.add_argument("--only", nargs="+", help="parts of names such as CaiT or timm (default: all peers)")
+    parser.add_argument("--batches", nargs="+", type=int, help="default: 1 8; on a GPU 1 64. Training takes the last")
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
+    parser.add_argument("--modes", nargs="+", choices=list(MODES), default=["eager", "fused"])
+    parser.add_argument("--phases", nargs="+", choices=[INFERENCE, TRAINING], default=[INFERENCE, TRAINING])
+    parser.add_argument("--measures", nargs="+", choices=["time", "memory"], default=["time", "memory"])
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each timing (default: 5), in 5 pairs at least")
+    parser.add_argument("--quick", action="store_true", help="three peers, float32, eager: to see that it works")
+    parser.add_argument("--report", action="store_true", help="measure nothing, write the report of what is there")
+    options = parser.parse_args(arguments)
+    if options.threads < 1:
+        parser.error(f"--threads must be at least 1, got {options.threads}")
+    if options.quick:
+        options.only, options.dtypes, options.modes, options.seconds = (
+            options.only or QUICK,
+            ["float32"],
+            ["eager"],
+            1.0,
+        )
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = asked(arguments)
+    options.output.mkdir(parents=True, exist_ok=True)
+    here = {**where(options.device), "threads": options.threads}
+    rows = {identity(row): row for row in kept(options.output / "compare.json", here)}
+    wanted = [] if options.report else list(tasks(options))
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bar = progress.add_task("", total=len(wanted))
+        for task in wanted:
+            progress.update(
+                bar, description=f"{task.peer}, {task.phase} {task.batch}, {task.dtype}, {task.mode} {task.side}"
+            )
+            row = run(task, options.threads)
+            rows[identity(row)] = row
+            write(options.output, here, list(rows.values()))
+            progress.advance(bar)
+    text = report(list(rows.values()), here)
+    (options.output / "compare.md").write_text(text + "\n")
+    picture(list(rows.values()), options.output / "compare.png")
+    print(f"{text}\n\nwritten to {options.output}: compare.json, compare.md, compare.png")
+
+
+if __name__ == "__main__":
+    main()

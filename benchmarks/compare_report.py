@@ -1,0 +1,124 @@
+"""The table and the picture of ``python -m benchmarks.compare``."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+
+Row = dict[str, Any]
+
+
+def report(rows: Sequence[Row], here: dict[str, Any]) -> str:
+    """A markdown section for each setting, its geometric mean and its losses first; then what failed."""
+    timed = [row for row in rows if not row["side"] and "error" not in row]
+    failed = [row for row in rows if "error" in row]
+    parts = [", ".join(f"{name} {value}" for name, value in here.items())]
+    for setting in dict.fromkeys(map(setting_of, timed)):
+        parts.append(times(setting, [row for row in timed if setting_of(row) == setting]))
+    peaks = memory_pairs(rows)
+    for setting in dict.fromkeys(setting for setting, *_ in peaks):
+        parts.append(memory(setting, [pair[1:] for pair in peaks if pair[0] == setting]))
+    if failed:
+        parts.append(
+            "## Not measured\n\n" + "\n".join(f"- {row['peer']}, {setting_of(row)}: {row['error']}" for row in failed)
+        )
+    return "\n\n".join(parts)
+
+
+def setting_of(row: Row) -> str:
+    images = "1 image" if row["batch"] == 1 else f"{row['batch']} images"
+    return f"{row['phase']}, {images}, {row['dtype']}, {row['mode']}"
+
+
+def times(setting: str, rows: Sequence[Row]) -> str:
+    lines = [
+        (
+            row["peer"],
+            f"{row['ours'] * 1e3:.1f}",
+            f"{row['theirs'] * 1e3:.1f}",
+            f"{row['ratio']:.2f} ({row['low']:.2f} to {row['high']:.2f})",
+            f"{row['share_ours']:.0%}",
+            f"{row['share_theirs']:.0%}",
+        )
+        for row in rows
+    ]
+    heads = ("model / peer", "ours, ms", "theirs, ms", "theirs / ours", "ours, of products", "theirs, of products")
+    return f"## {setting}\n\n{summary([(row['peer'], row['ratio']) for row in rows])}\n\n{table(heads, lines)}"
+
+
+def summary(ratios: Sequence[tuple[str, float]]) -> str:
+    """The geometric mean over architectures, each against its best peer, and who is slower than that peer."""
+    best: dict[str, tuple[float, str]] = {}
+    for peer, ratio in ratios:
+        architecture = peer.split("/timm")[0].split("/transformers")[0].split("/vit-pytorch")[0]
+        best[architecture] = min(best.get(architecture, (ratio, peer)), (ratio, peer))
+    mean = statistics.geometric_mean(ratio for ratio, _ in best.values())
+    below = [f"{peer} ({ratio:.2f})" for ratio, peer in best.values() if ratio < 0.97]
+    words = f"Below 0.97: {', '.join(below)}." if below else "None below 0.97."
+    return f"Geometric mean over {len(best)} architectures, each against its best peer: {mean:.2f}. {words}"
+
+
+def memory_pairs(rows: Iterable[Row]) -> list[tuple[str, str, int, int]]:
+    """``(setting, peer, bytes of ours, bytes of theirs)`` where both were measured."""
+    sides: dict[tuple[str, str], dict[str, int]] = {}
+    for row in rows:
+        if row["side"] and "bytes" in row:
+            sides.setdefault((setting_of(row), row["peer"]), {})[row["side"]] = row["bytes"]
+    return [(*key, found["ours"], found["theirs"]) for key, found in sides.items() if len(found) == 2]
+
+
+def memory(setting: str, pairs: Sequence[tuple[str, int, int]]) -> str:
+    lines = [(peer, f"{a / 2**20:.0f}", f"{b / 2**20:.0f}", f"{a / b:.2f}") for peer, a, b in pairs]
+    mean = statistics.geometric_mean(a / b for _, a, b in pairs)
+    above = [f"{peer} ({a / b:.2f})" for peer, a, b in pairs if a > 1.03 * b]
+    words = f"Above 1.03: {', '.join(above)}." if above else "None above 1.03."
+    heads = ("model / peer", "ours, MiB", "theirs, MiB", "ours / theirs")
+    return f"## Peak memory: {setting}\n\nGeometric mean: {mean:.2f}. {words}\n\n{table(heads, lines)}"
+
+
+def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rule = ["---", *["---:"] * (len(heads) - 1)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [heads, rule, *lines])
+
+
+def picture(rows: Sequence[Row], path: Path) -> None:
+    """A panel for each mode: a row for each peer, a mark for each setting, to the right of 1 where ours is the faster one."""
+    timed = [row for row in rows if not row["side"] and "error" not in row]
+    modes = list(dict.fromkeys(row["mode"] for row in timed))
+    if not modes:
+        return
+    peers = list(dict.fromkeys(row["peer"] for row in timed))[::-1]
+    settings = list(dict.fromkeys((row["phase"], row["batch"], row["dtype"]) for row in timed))
+    figure, axes = plt.subplots(
+        1, len(modes), sharey=True, squeeze=False, figsize=(3 + 3.2 * len(modes), 1.5 + 0.27 * len(peers))
+    )
+    marks = dict(zip(settings, "osD^vP*X<>", strict=False))
+    for axis, mode in zip(axes[0], modes, strict=True):
+        axis.axvline(1, color="black", linewidth=0.8)
+        for (phase, batch, dtype), mark in marks.items():
+            found = [r for r in timed if (r["phase"], r["batch"], r["dtype"], r["mode"]) == (phase, batch, dtype, mode)]
+            axis.scatter(
+                [row["ratio"] for row in found],
+                [peers.index(row["peer"]) for row in found],
+                marker=mark,
+                s=22,
+                alpha=0.8,
+                label=f"{phase}, {batch}, {dtype}",
+            )
+        axis.set_xscale("log")
+        ticks = [0.7, 1, 1.5, 2, 3, 5]
+        axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axis.minorticks_off()
+        axis.grid(alpha=0.25)
+        axis.set_title(mode)
+        axis.set_xlabel("theirs / ours, time")
+    axes[0][0].set_yticks(range(len(peers)), peers)
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=3, frameon=False, fontsize=8)
+    figure.tight_layout(rect=(0, 0.02 + 0.03 * -(-len(labels) // 3), 1, 1))
+    figure.savefig(path, dpi=110)
+    plt.close(figure)

@@ -1,0 +1,146 @@
+"""``python -m benchmarks.measure '{...}'``: one job of ``benchmarks.compare`` in a process of its own; the result is the last line.
+
+A process of its own has its allocator set from outside, and a peak of memory that nothing else raised.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import vitblocks
+
+from .pairing import Work, compare, matmul_rate, operations, training_step
+from .peers import PEERS, Peer, pair
+
+Way = Callable[[nn.Module, Tensor], nn.Module]
+
+
+def fused(model: nn.Module, images: Tensor) -> nn.Module:
+    return vitblocks.fuse(model, images)
+
+
+def compiled(model: nn.Module, images: Tensor) -> nn.Module:
+    torch._dynamo.reset()
+    return torch.compile(model)  # type: ignore[return-value]
+
+
+def plain(model: nn.Module, images: Tensor) -> nn.Module:
+    return model
+
+
+MODES: dict[str, tuple[Way, Way]] = {
+    "eager": (plain, plain),
+    "compiled": (compiled, compiled),
+    "fused": (fused, plain),
+    "fused against compiled": (fused, compiled),
+}
+"""How ours and theirs are made ready."""
+
+TRAINING = "training"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to measure: a peer by its name, ``batch`` images in inference or in a training step."""
+
+    peer: str
+    phase: str
+    batch: int
+    dtype: str
+    mode: str
+    device: str = "cpu"
+    seconds: float = 5.0
+    side: str = ""
+    """Whose memory to measure, ``ours`` or ``theirs``; empty to measure time."""
+
+    def find(self) -> Peer:
+        return next(peer for peer in PEERS if peer.name == self.peer)
+
+
+def works(task: Task, models: list[nn.Module], images: Tensor) -> list[Work]:
+    """What is timed, for each model."""
+    dtype = getattr(torch, task.dtype)
+    if task.phase == TRAINING:
+        labels = torch.randint(1000, (len(images),), device=images.device)
+        return [training_step(model.train(), images, labels, dtype) for model in models]
+    return [lambda model=model: model(images) for model in models]  # type: ignore[misc]
+
+
+def ready(task: Task, models: list[nn.Module], ways: list[Way]) -> tuple[list[nn.Module], Tensor]:
+    """Models and images in the task's precision, on its device, prepared in the mode's way."""
+    torch.manual_seed(0)
+    size = task.find().image_size
+    # Training keeps its parameters in float32 and computes by autocast; inference converts them.
+    dtype = torch.float32 if task.phase == TRAINING else getattr(torch, task.dtype)
+    images = torch.randn(task.batch, 3, size, size, device=task.device, dtype=dtype)
+    models = [model.to(task.device, dtype).train(task.phase == TRAINING) for model in models]
+    return [way(model, images) for way, model in zip(ways, models, strict=True)], images
+
+
+def timed(task: Task) -> dict[str, Any]:
+    """Paired times, and the share of the machine's matrix-product rate that each side reaches."""
+    device = torch.device(task.device)
+    plain_models = list(pair(task.find()))
+    models, images = ready(task, plain_models, list(MODES[task.mode]))
+    with torch.inference_mode(task.phase != TRAINING):
+        ours, theirs = works(task, models, images)
+        found = compare(ours, theirs, device, seconds=task.seconds)
+        rates = [matmul_rate(getattr(torch, task.dtype), device) for _ in range(3)]
+        counted = [operations(work) for work in works(task, plain_models, images)]
+    rate = sorted(rates)[1]
+    shares = {
+        f"share_{side}": count / seconds / rate
+        for side, count, seconds in zip(("ours", "theirs"), counted, (found.ours, found.theirs), strict=True)
+    }
+    return {**asdict(found), **shares, "matmul_rate": rate}
+
+
+def resident(what: str) -> int:
+    """Bytes of this process by the kernel's count: ``VmRSS`` now, ``VmHWM`` at the most."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(what):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f"/proc/self/status has no {what}: peak memory on a CPU is measured on Linux alone")
+
+
+def peak(task: Task) -> dict[str, Any]:
+    """The most memory that a call takes once everything is warm, weights included: ``{"bytes": ...}``."""
+    device = torch.device(task.device)
+    peer = task.find()
+    torch.zeros(1, device=device)
+    (peer.theirs if task.side == "ours" else peer.ours)()  # both libraries are imported before the count begins
+    gc.collect()
+    before = resident("VmRSS")
+    torch.manual_seed(0)
+    model = (peer.ours if task.side == "ours" else peer.theirs)()
+    way = MODES[task.mode][task.side != "ours"]
+    models, images = ready(task, [model], [way])
+    with torch.inference_mode(task.phase != TRAINING):
+        (work,) = works(task, models, images)
+        work()
+        gc.collect()
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+            work()
+            return {"bytes": torch.cuda.max_memory_allocated(device)}
+        Path("/proc/self/clear_refs").write_text("5")  # the kernel counts the most from here on
+        work()
+    return {"bytes": resident("VmHWM") - before}
+
+
+def main() -> None:
+    task = Task(**json.loads(sys.argv[1]))
+    print(json.dumps(peak(task) if task.side else timed(task)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Two ways to do the same, timed in turn, so that what the machine does meanwhile meets both alike."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+Work = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Seconds a call of ours and of theirs (medians), and theirs divided by ours, pair by pair: the median and the quartiles."""
+
+    ours: float
+    theirs: float
+    ratio: float
+    low: float
+    high: float
+    pairs: int
+
+
+def seconds_of(work: Work, calls: int, device: torch.device) -> float:
+    """The mean over so many calls: by events on a GPU, which do not wait for the host, by the clock elsewhere."""
+    if device.type == "cuda":
+        began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        began.record()
+        for _ in range(calls):
+            work()
+        ended.record()
+        torch.cuda.synchronize(device)
+        return began.elapsed_time(ended) / 1000 / calls
+    start = time.perf_counter()
+    for _ in range(calls):
+        work()
+    return (time.perf_counter() - start) / calls
+
+
+def calls_for(work: Work, device: torch.device, least: float) -> int:
+    """How many calls make a sample of ``least`` seconds or more. The first calls, which prepare much, do not count."""
+    for _ in range(2):
+        work()
+    return max(1, round(least / max(seconds_of(work, 1, device), 1e-6)))
+
+
+def compare(ours: Work, theirs: Work, device: torch.device, *, seconds: float, sample: float = 0.05) -> Pairing:
+    """Both in turn, the first of each pair changing, for about ``seconds`` and for 5 pairs at least."""
+    calls = [calls_for(work, device, sample) for work in (ours, theirs)]
+    times: list[tuple[float, float]] = []
+    end = time.perf_counter() + seconds
+    while len(times) < 5 or time.perf_counter() < end:
+        if len(times) % 2:
+            second = seconds_of(theirs, calls[1], device)
+            times.append((seconds_of(ours, calls[0], device), second))
+        else:
+            times.append((seconds_of(ours, calls[0], device), seconds_of(theirs, calls[1], device)))
+    ratios = [b / a for a, b in times]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    medians = [statistics.median(side) for side in zip(*times, strict=True)]
+    return Pairing(medians[0], medians[1], middle, low, high, len(times))
+
+
+def matmul_rate(dtype: torch.dtype, device: torch.device, side: int = 2048) -> float:
+    """What the machine does in a plain product of square matrices: operations a second, a multiply-add being two."""
+    a, b = torch.randn(2, side, side, device=device, dtype=dtype)
+    calls = calls_for(lambda: a @ b, device, 0.05)
+    return 2 * side**3 / statistics.median(seconds_of(lambda: a @ b, calls, device) for _ in range(5))
+
+
+def operations(work: Work) -> int:
+    """Operations of the matrix products and convolutions in one call, a multiply-add being two."""
+    # The counter does not know a CPU's fused attention, but the products that it stands for.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+def training_step(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, dtype: torch.dtype) -> Work:
+    """Forward, cross entropy and backward; in a half precision by autocast, as one trains."""
+
+    def step() -> None:
+        with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
+            logits = model(images)
+            if isinstance(logits, tuple):  # a class and a distillation head, each with logits of its own in training
+                logits = sum(logits) / len(logits)
+            loss = nn.functional.cross_entropy(logits, labels)
+        loss.backward()
+        for parameter in model.parameters():
+            parameter.grad = None
+
+    return step

@@ -1,0 +1,214 @@
+"""The models of other libraries that ``python -m benchmarks.compare`` measures, each beside ours of the same size.
+
+timm, transformers and vit-pytorch come with the extra ``bench``. What is random in training (dropout, drop path) is off on both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+import vitblocks
+from vitblocks import checkpoint
+from vitblocks.model import Model
+
+Options: TypeAlias = Mapping[str, Any]
+NONE: Options = {}
+
+
+class Peer(NamedTuple):
+    """A model of another library and ours of the same size."""
+
+    architecture: str
+    library: str
+    theirs: Callable[[], nn.Module]
+    ours: Callable[[], nn.Module]
+    image_size: int = 224
+    layout: str | None = None
+    """The key map by which our model takes their weights, so that both compute the same; None where the architectures differ."""
+    weights: Callable[[nn.Module], dict[str, Tensor]] = nn.Module.state_dict
+    """Their weights as the key map knows them."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.architecture}/{self.library}"
+
+
+def allow_torchvision() -> None:
+    """Define the two operators without which torchvision does not import beside a torch that it was not built for."""
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for operator in ("nms", "qnms"):
+        if not hasattr(torch.ops.torchvision, operator):
+            library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _LIBRARIES.append(library)  # the definitions live as long as it does
+
+
+_LIBRARIES: list[torch.library.Library] = []
+
+
+class Logits(nn.Module):
+    """A model of transformers as ``images -> logits``."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model(images).logits
+
+
+def of_timm(architecture: str, theirs: str, ours: str, image_size: int = 224, **options: Any) -> Peer:
+    def build() -> nn.Module:
+        allow_torchvision()
+        return import_module("timm").create_model(theirs, num_classes=1000)
+
+    return Peer(architecture, "timm", build, published(ours, **options), image_size, "timm")
+
+
+def published(variant: str, **options: Any) -> Callable[[], Model]:
+    """One of ours by name, nothing random about it."""
+
+    def build() -> Model:
+        return vitblocks.create_model(variant, **options)
+
+    return build
+
+
+def cvt_of_transformers() -> nn.Module:
+    """CvT-13, which is what the configuration's defaults describe."""
+    allow_torchvision()
+    transformers = import_module("transformers")
+    config = transformers.CvtConfig(num_labels=1000, drop_path_rate=[0.0, 0.0, 0.0], drop_rate=[0.0, 0.0, 0.0])
+    return Logits(transformers.CvtForImageClassification(config))
+
+
+def of_vit_pytorch(
+    architecture: str, module: str, name: str, sizes: Options, *, ours: Options = NONE, theirs: Options = NONE
+) -> Peer:
+    """The same arguments for both, since ours takes those of vit-pytorch, but for those that one side alone takes."""
+
+    def built_by(package: str, options: Options) -> Callable[[], nn.Module]:
+        return lambda: getattr(import_module(f"{package}.{module}"), name)(**options)
+
+    beside = built_by("vit_pytorch", {**sizes, **theirs})
+    return Peer(architecture, "vit-pytorch", beside, built_by("vitblocks.zoo", {**sizes, **ours}))
+
+
+def pointwise_as_linear(model: nn.Module) -> dict[str, Tensor]:
+    """Weights of 1x1 convolutions as those of Linears."""
+    return {name: w.flatten(1) if w.shape[2:] == (1, 1) else w for name, w in model.state_dict().items()}
+
+
+def of_logits(model: nn.Module) -> dict[str, Tensor]:
+    return model.model.state_dict()  # type: ignore[union-attr]
+
+
+VIT_S: Options = {
+    "image_size": 224,
+    "patch_size": 16,
+    "num_classes": 1000,
+    "dim": 384,
+    "depth": 12,
+    "heads": 6,
+    "mlp_dim": 1536,
+}
+CAIT_XXS24 = {**VIT_S, "dim": 192, "depth": 24, "cls_depth": 2, "heads": 4, "mlp_dim": 768}
+DEEPVIT_S = {**VIT_S, "dim": 396, "depth": 16, "heads": 12, "mlp_dim": 1188}
+ATS_S = {**VIT_S, "max_tokens_per_depth": (197, 197, 197, 160, 128, 108, 96, 80, 64, 48, 40, 32)}
+LEVIT_256 = {
+    "image_size": 224,
+    "dim": (256, 384, 512),
+    "depth": 4,
+    "heads": (4, 6, 8),
+    "mlp_mult": 2,
+    "num_classes": 1000,
+}
+MOBILEVIT_XS = {
+    "image_size": (256, 256),
+    "dims": (96, 120, 144),
+    "channels": (16, 32, 48, 48, 64, 64, 80, 80, 96, 96, 384),
+    "num_classes": 1000,
+}
+CCT_14 = {
+    "img_size": 224,
+    "n_conv_layers": 2,
+    "kernel_size": 7,
+    "stride": 2,
+    "padding": 3,
+    "num_classes": 1000,
+    "positional_embedding": "learnable",
+}
+T2T_14 = {"image_size": 224, "dim": 384, "depth": 14, "heads": 6, "mlp_dim": 1152, "num_classes": 1000}
+CROSSFORMER_S = {"dim": (96, 192, 384, 768), "depth": (2, 2, 6, 2), "num_classes": 1000}
+REGIONVIT_S = {"dim": (96, 192, 384, 768), "depth": (2, 2, 8, 2), "num_classes": 1000}
+
+PEERS = (
+    of_timm("ViT-S", "vit_small_patch16_224", "vit_small_patch16_224"),
+    of_timm("DeiT-S distilled", "deit_small_distilled_patch16_224", "deit_small_distilled_patch16_224"),
+    of_timm("CaiT-XXS24", "cait_xxs24_224", "cait_xxs24_224", layer_dropout=0.0),
+    of_timm("CrossViT-15", "crossvit_15_240", "crossvit_15_240", 240, drop_path=0.0),
+    of_timm("PiT-S", "pit_s_224", "pit_s_224", drop_path=0.0),
+    of_timm("LeViT-256", "levit_256", "levit_256_distilled", drop_path=0.0),
+    of_timm("LeViT-256", "levit_conv_256", "levit_256_distilled", drop_path=0.0)._replace(
+        library="timm, convolutional", weights=pointwise_as_linear
+    ),
+    of_timm("Twins-SVT-S", "twins_svt_small", "twins_svt_small", drop_path=0.0),
+    of_timm("NesT-T", "nest_tiny_jx", "nest_tiny", drop_path=0.0),
+    of_timm("MobileViT-XS", "mobilevit_xs", "mobilevit_xs", 256),
+    Peer(
+        "CvT-13",
+        "transformers",
+        cvt_of_transformers,
+        published("cvt_13_224", drop_path=0.0, activation=nn.GELU),
+        layout="hf",
+        weights=of_logits,
+    ),
+    of_vit_pytorch("ViT-S", "vit", "ViT", VIT_S),
+    of_vit_pytorch("CaiT-XXS24", "cait", "CaiT", CAIT_XXS24, theirs={"dim_head": 48}),
+    of_vit_pytorch("DeepViT-S", "deepvit", "DeepViT", DEEPVIT_S, theirs={"dim_head": 33}),
+    of_vit_pytorch("LeViT-256", "levit", "LeViT", LEVIT_256),
+    of_vit_pytorch("MobileViT-XS", "mobile_vit", "MobileViT", MOBILEVIT_XS)._replace(image_size=256),
+    of_vit_pytorch(
+        "CCT-14/7x2",
+        "cct",
+        "cct_14",
+        CCT_14,
+        ours={"drop_path": 0.0, "attn_dropout": 0.0},
+        theirs={"stochastic_depth_rate": 0.0, "attention_dropout": 0.0},
+    ),
+    of_vit_pytorch("T2T-ViT-14", "t2t", "T2TViT", T2T_14),
+    # A layer of theirs is a pair of attentions, one of ours (and of the paper's count) is one.
+    of_vit_pytorch("CrossFormer-S", "crossformer", "CrossFormer", CROSSFORMER_S, theirs={"depth": (1, 1, 3, 1)}),
+    of_vit_pytorch("RegionViT-S", "regionvit", "RegionViT", REGIONVIT_S),
+    of_vit_pytorch("ATS ViT-S", "ats_vit", "ViT", ATS_S, ours={"drop_tokens": True}),
+)
+
+
+def pair(peer: Peer) -> tuple[nn.Module, nn.Module]:
+    """Ours and theirs, with the same weights where a key map exists.
+
+    Raises:
+        RuntimeError: both have the same weights and do not give the same logits.
+    """
+    torch.manual_seed(0)
+    theirs, ours = peer.theirs(), peer.ours()
+    if peer.layout is not None:
+        checkpoint.load(ours, peer.weights(theirs), layout=peer.layout)
+        require_same(ours, theirs, peer)
+    return ours, theirs
+
+
+@torch.no_grad()
+def require_same(ours: nn.Module, theirs: nn.Module, peer: Peer, tolerance: float = 1e-3) -> None:
+    """Raise unless both give the same logits in float32, to ``tolerance`` of the largest."""
+    images = torch.randn(2, 3, peer.image_size, peer.image_size)
+    expected, found = theirs.eval()(images), ours.eval()(images)
+    error = ((found - expected).abs().max() / expected.abs().max()).item()
+    if not error <= tolerance:
+        raise RuntimeError(
+            f"{peer.name}: the logits differ by {error:.2g} of the largest, so timings would say nothing"
+        )

@@ -1,0 +1,107 @@
+"""What ``python -m benchmarks.compare`` counts, asks for and writes; no timing is asserted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+pytest.importorskip("rich")
+pytest.importorskip("matplotlib")
+
+from benchmarks import compare, measure
+from benchmarks.compare_report import picture, report, summary
+from benchmarks.pairing import compare as compare_ways
+from benchmarks.pairing import matmul_rate, operations, training_step
+from benchmarks.peers import PEERS, Peer, require_same
+
+CPU = torch.device("cpu")
+
+
+def row(peer: str, ratio: float, **others: Any) -> dict[str, Any]:
+    task = measure.Task(peer, "inference", 8, "float32", "eager")
+    found = {"ours": 0.01, "theirs": 0.01 * ratio, "ratio": ratio, "low": ratio, "high": ratio, "pairs": 5}
+    return {**vars(task), "threads": 2, **found, "share_ours": 0.5, "share_theirs": 0.4, **others}
+
+
+def test_pairs_are_counted_and_ordered() -> None:
+    calls: list[str] = []
+    found = compare_ways(lambda: calls.append("a"), lambda: calls.append("b"), CPU, seconds=0.0, sample=1e-5)
+    assert found.pairs == 5
+    assert found.low <= found.ratio <= found.high
+    assert {"a", "b"} == set(calls)
+
+
+def test_operations_of_attention_are_counted() -> None:
+    q = torch.randn(1, 2, 6, 4)
+    assert operations(lambda: nn.functional.scaled_dot_product_attention(q, q, q)) == 2 * 2 * (2 * 6 * 6 * 4)
+    assert matmul_rate(torch.float32, CPU, side=64) > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_training_step_leaves_no_gradients(dtype: torch.dtype) -> None:
+    class TwoHeads(nn.Linear):
+        def forward(self, input: torch.Tensor) -> Any:
+            return super().forward(input), super().forward(input)
+
+    model = TwoHeads(4, 3)
+    training_step(model, torch.randn(5, 4), torch.randint(3, (5,)), dtype)()
+    assert model.weight.grad is None
+
+
+def test_the_best_peer_counts() -> None:
+    words = summary([("ViT-S/timm", 1.0), ("ViT-S/vit-pytorch", 4.0), ("CCT-14/7x2/vit-pytorch", 0.25)])
+    assert "over 2 architectures" in words
+    assert "0.50" in words
+    assert "CCT-14/7x2/vit-pytorch (0.25)" in words
+    assert "None below 0.97" in summary([("ViT-S/timm", 0.98)])
+
+
+def test_report_and_picture(tmp_path: Path) -> None:
+    peaks = [row("A/timm", 1, side=side, bytes=size) for side, size in (("ours", 3 << 20), ("theirs", 2 << 20))]
+    text = report(
+        [row("A/timm", 1.5), row("B/timm", 0.5), row("C/timm", 1, error="no such thing"), *peaks], {"torch": "x"}
+    )
+    assert "B/timm (0.50)" in text
+    assert "no such thing" in text
+    assert "| A/timm | 3 | 2 | 1.50 |" in text
+    picture([row("A/timm", 1.5)], tmp_path / "x.png")
+    assert (tmp_path / "x.png").stat().st_size > 0
+
+
+def test_tasks_are_those_asked_for() -> None:
+    options = compare.asked(["--only", "cait-xxs24/timm", "--modes", "eager", "fused", "--dtypes", "float32"])
+    tasks = list(compare.tasks(options))
+    assert {task.peer for task in tasks} == {"CaiT-XXS24/timm"}
+    assert not [task for task in tasks if task.phase == measure.TRAINING and task.mode == "fused"]
+    assert {task.side for task in tasks} == {"", "ours", "theirs"}
+    assert {task.batch for task in tasks if task.phase == measure.TRAINING} == {8}
+
+
+def test_a_failure_is_a_row() -> None:
+    found = compare.run(measure.Task("no such peer", "inference", 1, "float32", "eager"), threads=1)
+    assert "StopIteration" in found["error"]
+
+
+def test_rows_of_another_machine_are_not_kept(tmp_path: Path) -> None:
+    path = tmp_path / "compare.json"
+    assert compare.kept(path, {}) == []
+    path.write_text(json.dumps({"machine": {"processor": "a", "threads": 2, "vitblocks": "1"}, "rows": [1]}))
+    assert compare.kept(path, {"processor": "a", "threads": 1, "vitblocks": "2"}) == [1]
+    assert compare.kept(path, {"processor": "b", "threads": 2, "vitblocks": "1"}) == []
+
+
+def test_every_peer_has_a_name_of_its_own() -> None:
+    assert len({peer.name for peer in PEERS}) == len(PEERS)
+
+
+def test_other_logits_are_refused() -> None:
+    peer = Peer("x", "y", nn.Module, nn.Module, 4)
+    ours, theirs = (nn.Sequential(nn.Flatten(), nn.Linear(48, 2)) for _ in range(2))
+    with pytest.raises(RuntimeError, match="x/y: the logits differ"):
+        require_same(ours, theirs, peer)
+    require_same(ours, ours, peer)

@@ -1,0 +1,157 @@
+"""vitblocks.Linear against nn.Linear, whichever product this machine prefers."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import pytest
+import torch
+import torch.autograd.forward_ad as forward_ad
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+from torch.utils.flop_counter import FlopCounterMode
+
+import vitblocks
+from vitblocks import Linear, linear
+
+HAS_ONEDNN = hasattr(torch.ops.mkldnn, "_linear_pointwise") and torch.backends.mkldnn.is_available()
+
+
+@pytest.fixture(autouse=True)
+def onednn(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """oneDNN's product, faster here or not."""
+    if not HAS_ONEDNN:
+        pytest.skip("this build of torch has no oneDNN")
+    with monkeypatch.context() as patch:
+        patch.setattr(linear, "prefers_onednn", lambda: True)
+        yield
+
+
+def both(in_dim: int, out_dim: int, bias: bool) -> tuple[Linear, nn.Linear]:
+    ours, plain = Linear(in_dim, out_dim, bias=bias), nn.Linear(in_dim, out_dim, bias=bias)
+    plain.load_state_dict(ours.state_dict())
+    return ours, plain
+
+
+def results(layer: nn.Linear, x: Tensor) -> list[Tensor]:
+    """The output, its gradients, and the gradients of a gradient."""
+    x = x.detach().requires_grad_()
+    y = layer(x)
+    inputs = [x, *layer.parameters()]
+    first = torch.autograd.grad(y.square().sum(), inputs, create_graph=True)
+    second = torch.autograd.grad(first[0].square().sum(), [x, layer.weight])
+    return [y, *first, *second]
+
+
+@given(
+    st.lists(st.integers(1, 5), min_size=1, max_size=3),
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.booleans(),
+    st.booleans(),
+)
+def test_the_same_function_and_gradients(lead: list[int], in_dim: int, out_dim: int, bias: bool, turned: bool) -> None:
+    ours, plain = both(in_dim, out_dim, bias)
+    x = torch.randn(in_dim, *lead).movedim(0, -1) if turned else torch.randn(*lead, in_dim)
+    assert linear.suits_onednn(x, ours.weight)
+    for found, expected in zip(results(ours, x), results(plain, x), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_only_what_is_asked_for_gets_a_gradient() -> None:
+    ours, _ = both(4, 3, True)
+    ours.requires_grad_(False)
+    x = torch.randn(2, 4, requires_grad=True)
+    ours(x).sum().backward()
+    assert x.grad is not None
+    assert ours.weight.grad is None
+    ours.bias.requires_grad_(True)
+    ours(x.detach()).sum().backward()
+    torch.testing.assert_close(ours.bias.grad, torch.full((3,), 2.0))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_other_precisions_are_torchs(dtype: torch.dtype) -> None:
+    ours, plain = (layer.to(dtype) for layer in both(8, 4, True))
+    x = torch.randn(2, 8, dtype=dtype)
+    assert torch.equal(ours(x), plain(x))
+
+
+def test_empty_and_flat_inputs_are_torchs() -> None:
+    ours, plain = both(8, 4, True)
+    assert ours(torch.randn(0, 8)).shape == (0, 4)
+    x = torch.randn(8)
+    assert torch.equal(ours(x), plain(x))
+
+
+def test_the_public_switch_of_onednn_is_heeded() -> None:
+    ours, _ = both(8, 4, True)
+    with torch.backends.mkldnn.flags(enabled=False):
+        assert not linear.suits_onednn(torch.randn(2, 8), ours.weight)
+
+
+def test_autocast_is_heeded() -> None:
+    ours, _ = both(8, 4, True)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert ours(torch.randn(2, 8)).dtype == torch.bfloat16
+
+
+def test_transforms_of_torch_func() -> None:
+    ours, plain = both(8, 4, True)
+    x = torch.randn(5, 2, 8)
+    torch.testing.assert_close(vmap(ours)(x), plain(x))
+
+    def loss(weight: Tensor) -> Tensor:
+        return functional_call(ours, {"weight": weight}, (x,)).square().sum()
+
+    expected = torch.autograd.grad(plain(x).square().sum(), plain.weight)[0]
+    torch.testing.assert_close(grad(loss)(ours.weight.detach()), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_forward_mode_gradients(trained: bool) -> None:
+    ours, plain = (layer.requires_grad_(trained) for layer in both(8, 4, True))
+    x, tangent = torch.randn(2, 3, 8).unbind()
+    with forward_ad.dual_level():
+        found, expected = (forward_ad.unpack_dual(layer(forward_ad.make_dual(x, tangent))) for layer in (ours, plain))
+        torch.testing.assert_close(found.tangent, expected.tangent)
+        with_weight = torch.nn.functional.linear(x, forward_ad.make_dual(plain.weight, torch.ones(4, 8)), plain.bias)
+        own = linear.linear(x, forward_ad.make_dual(ours.weight, torch.ones(4, 8)), ours.bias)
+        torch.testing.assert_close(forward_ad.unpack_dual(own).tangent, forward_ad.unpack_dual(with_weight).tangent)
+
+
+def test_what_is_exported_is_a_plain_linear() -> None:
+    ours, _ = both(8, 4, True)
+    graph = torch.export.export(ours, (torch.randn(2, 8),)).graph
+    assert [str(n.target) for n in graph.nodes if n.op == "call_function"] == ["aten.linear.default"]
+
+
+def test_traced_by_jit_it_is_a_plain_linear() -> None:
+    ours, _ = both(8, 4, True)
+    with torch.no_grad():
+        traced = torch.jit.trace(ours, torch.randn(2, 8))
+    assert "aten::linear" in str(traced.inlined_graph)
+
+
+def test_operations_are_counted() -> None:
+    ours, plain = both(8, 4, True)
+    counts = []
+    for layer in (ours, plain):
+        with FlopCounterMode(display=False) as counter:
+            layer(torch.randn(2, 3, 8)).sum().backward()
+        counts.append(counter.get_total_flops())
+    assert counts[0] == counts[1] > 0
+
+
+def test_a_probe_decides_once_and_a_copy_keeps_the_type() -> None:
+    assert linear.prefers_onednn is not None
+    assert isinstance(vitblocks.linear.prefers_onednn(), bool)
+    assert type(copy.deepcopy(Linear(3, 2))) is Linear
+
+
+def test_the_models_are_made_of_it() -> None:
+    model = vitblocks.ViT(image_size=16, patch_size=8, num_classes=3, dim=8, depth=1, heads=2, mlp_dim=16)
+    assert {type(module) for module in model.modules() if isinstance(module, nn.Linear)} == {Linear}
