@@ -155,3 +155,41 @@ def test_a_probe_decides_once_and_a_copy_keeps_the_type() -> None:
 def test_the_models_are_made_of_it() -> None:
     model = vitblocks.ViT(image_size=16, patch_size=8, num_classes=3, dim=8, depth=1, heads=2, mlp_dim=16)
     assert {type(module) for module in model.modules() if isinstance(module, nn.Linear)} == {Linear}
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_compiled_in_one_graph(dynamic: bool) -> None:
+    ours, plain = both(8, 4, True)
+    compiled = torch.compile(ours, fullgraph=True, dynamic=dynamic)
+    for batch in (2, 5):
+        x = torch.randn(batch, 3, 8, requires_grad=True)
+        found, expected = compiled(x), plain(x)
+        torch.testing.assert_close(found, expected)
+        sums = [
+            torch.autograd.grad(y.square().sum(), (x, *m.parameters())) for y, m in ((found, ours), (expected, plain))
+        ]
+        for a, b in zip(*sums, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_compiled_transforms_and_the_switch() -> None:
+    ours, plain = both(8, 4, True)
+    x = torch.randn(5, 2, 8)
+    torch.testing.assert_close(torch.compile(vmap(ours))(x), plain(x))
+    weights = torch.randn(5, 4, 8)
+    each = torch.compile(vmap(lambda x, weight: functional_call(ours, {"weight": weight}, (x,))))
+    torch.testing.assert_close(each(x, weights), x @ weights.mT + plain.bias)
+    with torch.backends.mkldnn.flags(enabled=False):
+        torch.testing.assert_close(torch.compile(ours)(x), plain(x))
+
+
+def test_the_compilers_operator_follows_the_rules_of_operators() -> None:
+    x, weight, bias = torch.randn(2, 3, 8), torch.randn(4, 8), torch.randn(4)
+    for tensor in (x, weight, bias):
+        tensor.requires_grad_()
+    torch.library.opcheck(torch.ops.vitblocks.linear.default, (x, weight, bias))
+    torch.library.opcheck(torch.ops.vitblocks.linear.default, (x, weight, None))
+    ones = torch.ones(1, 1).expand(6, 8)
+    expected = nn.functional.linear(ones, weight)
+    torch.testing.assert_close(torch.ops.vitblocks.linear(ones, weight, None), expected)
+    torch.testing.assert_close(torch.ops.vitblocks.linear(weight, ones, None), expected.t())

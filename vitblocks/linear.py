@@ -23,9 +23,9 @@ class Linear(nn.Linear):
     """``nn.Linear``, same parameters and same results: ``(..., in) -> (..., out)``.
 
     On a CPU, PyTorch computes float32 products with MKL, which leaves half of an AMD processor unused. Where oneDNN is there and faster
-    (measured once a process, in some milliseconds), it computes them instead, gradients too; ``torch.backends.mkldnn.flags(enabled=
-    False)`` forbids it. Everything else, and all that is traced, compiled or exported, is ``F.linear``. ``python -m benchmarks.kernels``
-    measures it: on an AMD EPYC (Zen 5) 2.2 times the rate forward and 1.9 times with the gradients.
+    (measured once a process, in some milliseconds), it computes them instead, with their gradients and under ``torch.compile``, too;
+    ``torch.backends.mkldnn.flags(enabled=False)`` forbids it. Everything else, and all that is traced or exported, is ``F.linear``.
+    ``python -m benchmarks.kernels`` measures it: on an AMD EPYC (Zen 5) 2.2 times the rate forward and 1.9 times with the gradients.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -40,24 +40,30 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """``F.linear`` by the faster product: ``(..., in) -> (..., out)`` with ``weight (out, in)``."""
     if not suits_onednn(x, weight):
         return F.linear(x, weight, bias)
+    if torch.compiler.is_compiling():
+        return _compiled_product(x, weight, bias)
     return _Product.apply(x, weight, bias) if _followed(x, weight, bias) else _product(x, weight, bias)
 
 
 def suits_onednn(x: Tensor, weight: Tensor) -> bool:
     """Whether these are plain tensors that oneDNN multiplies faster, and nobody is looking at the operators."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined]
-        return False
-    return (
+    if torch.compiler.is_exporting() or not (
         x.dtype is torch.float32
-        and x.device.type == "cpu"
         and weight.dtype is torch.float32
-        and type(x) in _PLAIN
-        and type(weight) in _PLAIN
+        and x.device.type == "cpu"
         and x.dim() > 1
+        and not torch.is_autocast_enabled("cpu")
+    ):
+        return False
+    if torch.compiler.is_compiling():
+        return prefers_onednn()
+    return (
+        type(x) in _PLAIN
+        and type(weight) in _PLAIN
         and x.numel() > 0
         and bool(torch.backends.mkldnn.enabled)
-        and not torch.is_autocast_enabled("cpu")
         and not (_wrapped(x) or _wrapped(weight))
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined]
         and prefers_onednn()
     )
 
@@ -122,9 +128,53 @@ if _OPERATOR is not None:
     register_flop_formula(_OPERATOR)(_operations)
 
 
-@cache
+def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    """As :meth:`_Product.backward`, of operators that a compiler traces."""
+    x, weight = ctx.saved_tensors
+    rows, grads = x.reshape(-1, x.shape[-1]), grad.reshape(-1, grad.shape[-1])
+    of_x = _compiled_product(grads, weight.t(), None).view(x.shape) if ctx.needs_input_grad[0] else None
+    of_weight = _compiled_product(grads.t(), rows.t(), None) if ctx.needs_input_grad[1] else None
+    return of_x, of_weight, grads.sum(dim=0) if ctx.needs_input_grad[2] else None
+
+
+@torch.library.custom_op("vitblocks::linear", mutates_args=(), device_types="cpu")
+def _compiled_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The product as an operator, which a compiler takes as it is; left alone, it calls MKL. (Called eagerly, it costs more.)"""
+    onednn = bool(torch.backends.mkldnn.enabled) and x.numel() > 0
+    return _product(x, weight, bias) if onednn else F.linear(x, weight, bias)
+
+
+@_compiled_product.register_fake
+def _(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return x.new_empty((*x.shape[:-1], weight.shape[0]))
+
+
+@_compiled_product.register_vmap
+def _(info: Any, in_dims: tuple[int | None, ...], x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, int]:
+    x, weight, *biases = (
+        tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+        for tensor, dim in zip((x, weight, bias), in_dims, strict=True)
+        if tensor is not None
+    )
+    mixed = (x.flatten(1, -2) @ weight.transpose(1, 2)).view(*x.shape[:-1], weight.shape[1])
+    return (mixed + biases[0].view(-1, *[1] * (x.dim() - 2), weight.shape[1]) if biases else mixed), 0
+
+
+def _keep(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:2])
+
+
+_compiled_product.register_autograd(_gradients, setup_context=_keep)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def prefers_onednn() -> bool:
     """Whether float32 products on this CPU are faster with oneDNN: measured at the first call, the same ever after."""
+    return _prefers_onednn()
+
+
+@cache
+def _prefers_onednn() -> bool:
     if _OPERATOR is None or not torch.backends.mkldnn.is_available():
         return False
     found: list[bool] = []
