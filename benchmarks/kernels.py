@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitblocks.attention.talking_heads import HeadMix
+from vitblocks.linear import _Product, _product
 
 Way = Callable[[], object]
 
@@ -31,6 +32,23 @@ class Measurement(NamedTuple):
 def attention_inputs(value_dim: int = 32) -> tuple[Tensor, Tensor, Tensor]:
     q, k = torch.randn(2, 8, 8, 197, 32)
     return q, k, torch.randn(8, 8, 197, value_dim)
+
+
+def product() -> Measurement:
+    """Not what ``vitblocks.Linear`` does everywhere: it takes the first way where it is faster, as here it may not be."""
+    x, weight = torch.randn(8 * 197, 384), torch.randn(1536, 384)
+    return Measurement(
+        "a Linear, 384 to 1536: oneDNN, against PyTorch's", lambda: _product(x, weight), lambda: F.linear(x, weight)
+    )
+
+
+def product_with_gradients() -> Measurement:
+    x, weight = (torch.randn(*size, requires_grad=True) for size in ((8 * 197, 384), (1536, 384)))
+
+    def way(function: Callable[..., Tensor]) -> Way:
+        return lambda: torch.autograd.grad(function(x, weight, None).sum(), (x, weight))
+
+    return Measurement("the same with gradients", way(_Product.apply), way(F.linear))
 
 
 def bias_shape() -> Measurement:
@@ -70,6 +88,20 @@ def wide_values() -> Measurement:
     return Measurement("values wider than queries: plain products, against the fused function", plain, fused)
 
 
+def windows_in_bfloat16() -> Measurement:
+    q, k, v = torch.randn(3, 128, 8, 49, 32, dtype=torch.bfloat16)
+    plain, fused = both_ways(q, k, v, None)
+    return Measurement(
+        "bfloat16, windows of 49, with gradients: plain products, against the fused function", plain, fused
+    )
+
+
+def tokens_in_bfloat16() -> Measurement:
+    q, k, v = torch.randn(3, 8, 6, 197, 64, dtype=torch.bfloat16)
+    plain, fused = both_ways(q, k, v, None)
+    return Measurement("bfloat16, 197 tokens, with gradients: plain products, against the fused function", plain, fused)
+
+
 def head_mix() -> Measurement:
     weights, mix, linear = torch.rand(4, 8, 197, 197), HeadMix(8), nn.Linear(8, 8)
 
@@ -104,8 +136,17 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=50, help="pairs to time of each measurement")
     repeats = parser.parse_args().repeats
     torch.manual_seed(0)
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, float32")
-    for make in (bias_shape, trained_bias, wide_values, head_mix):
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, float32 unless said")
+    for make in (
+        product,
+        product_with_gradients,
+        bias_shape,
+        trained_bias,
+        wide_values,
+        windows_in_bfloat16,
+        tokens_in_bfloat16,
+        head_mix,
+    ):
         measurement = make()
         ratio, ours, other = measure(measurement, repeats)
         print(f"{ratio:5.2f}x  {ours * 1e3:6.2f} ms against {other * 1e3:6.2f} ms  {measurement.what}")

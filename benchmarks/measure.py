@@ -82,7 +82,8 @@ def ready(task: Task, models: list[nn.Module], ways: list[Way]) -> tuple[list[nn
     # Training keeps its parameters in float32 and computes by autocast; inference converts them.
     dtype = torch.float32 if task.phase == TRAINING else getattr(torch, task.dtype)
     images = torch.randn(task.batch, 3, size, size, device=task.device, dtype=dtype)
-    models = [model.to(task.device, dtype).train(task.phase == TRAINING) for model in models]
+    training = task.phase == TRAINING
+    models = [model.to(task.device, dtype).train(training).requires_grad_(training) for model in models]
     return [way(model, images) for way, model in zip(ways, models, strict=True)], images
 
 

@@ -92,10 +92,24 @@ def of_vit_pytorch(
     """The same arguments for both, since ours takes those of vit-pytorch, but for those that one side alone takes."""
 
     def built_by(package: str, options: Options) -> Callable[[], nn.Module]:
-        return lambda: getattr(import_module(f"{package}.{module}"), name)(**options)
+        def build() -> nn.Module:
+            allow_torchvision()
+            return getattr(import_module(f"{package}.{module}"), name)(**options)
+
+        return build
 
     beside = built_by("vit_pytorch", {**sizes, **theirs})
     return Peer(architecture, "vit-pytorch", beside, built_by("vitblocks.zoo", {**sizes, **ours}))
+
+
+def regionvit_of_vit_pytorch() -> nn.Module:
+    """With a head for every 32 channels, as in the paper and in ours; of its own it has 4 in every stage, a third of the attention."""
+    allow_torchvision()
+    module = import_module("vit_pytorch.regionvit")
+    model = module.RegionViT(**REGIONVIT_S)
+    for layer, dim, depth in zip(model.layers, REGIONVIT_S["dim"], REGIONVIT_S["depth"], strict=True):
+        layer[2] = module.R2LTransformer(dim, depth=depth, window_size=7, heads=dim // 32)
+    return model
 
 
 def pointwise_as_linear(model: nn.Module) -> dict[str, Tensor]:
@@ -183,7 +197,7 @@ PEERS = (
     of_vit_pytorch("T2T-ViT-14", "t2t", "T2TViT", T2T_14),
     # A layer of theirs is a pair of attentions, one of ours (and of the paper's count) is one.
     of_vit_pytorch("CrossFormer-S", "crossformer", "CrossFormer", CROSSFORMER_S, theirs={"depth": (1, 1, 3, 1)}),
-    of_vit_pytorch("RegionViT-S", "regionvit", "RegionViT", REGIONVIT_S),
+    of_vit_pytorch("RegionViT-S", "regionvit", "RegionViT", REGIONVIT_S)._replace(theirs=regionvit_of_vit_pytorch),
     of_vit_pytorch("ATS ViT-S", "ats_vit", "ViT", ATS_S, ours={"drop_tokens": True}),
 )
 

@@ -98,6 +98,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "record_attention",
         "summary",
     ),
+    "fusion": ("Fused", "FusionReport", "fuse"),
     "head": ("AveragedHeads", "linear_head", "norm_head"),
     "linear": ("Linear",),
     "model": ("FeatureMap", "Model", "Stage"),

@@ -94,8 +94,8 @@ class SoftmaxAttend(Attend):
         return self.logits(q, k, bias).softmax(dim=-1)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-        if _leaves_fused_kernel(q, v):
-            return super().forward(q, k, v, bias)
+        if _faster_unfused(q, k, v):
+            return super().forward(q, k, v, None if bias is None else bias.to(q.dtype))
         values = F.scaled_dot_product_attention(
             fold_groups(q),
             fold_groups(k),
@@ -107,6 +107,16 @@ class SoftmaxAttend(Attend):
         return values.reshape(*q.shape[:-1], v.shape[-1])
 
 
-def _leaves_fused_kernel(q: Tensor, v: Tensor) -> bool:
-    """Whether a CPU would take the unfused path anyway, where plain products are no slower (see ``benchmarks/kernels.py``)."""
-    return q.device.type == "cpu" and v.shape[-1] != q.shape[-1]
+_SHORT = 1024
+"""Keys up to which the whole attention matrix is no burden to memory."""
+
+
+def _faster_unfused(q: Tensor, k: Tensor, v: Tensor) -> bool:
+    """Whether plain products are the faster way, as on a CPU in two cases (``benchmarks/kernels.py`` measures both).
+
+    Values of another width leave the fused kernel anyway. And in bfloat16 its backward pass is slow: plain products took a seventh of
+    its time in windows of 49 tokens, a third for 197 tokens; in inference three quarters and a half.
+    """
+    if q.device.type != "cpu" or torch.compiler.is_exporting():
+        return False
+    return v.shape[-1] != q.shape[-1] or (q.dtype is torch.bfloat16 and k.shape[-2] <= _SHORT)

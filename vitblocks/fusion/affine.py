@@ -1,0 +1,96 @@
+"""Scales and shifts of channels taken into the weights of linear layers."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from ..embed.adaptors import PatchConv2d, SlidingConv2d
+from ..linear import LINEARS
+from ..norm import BatchNorm
+
+Linear: TypeAlias = nn.Linear | nn.Conv1d | nn.Conv2d
+"""Layers whose outputs are linear in their inputs, channel by channel."""
+
+# By type, not isinstance: a subclass may compute something else.
+_LINEAR = (*LINEARS, nn.Conv1d, nn.Conv2d, PatchConv2d, SlidingConv2d)
+
+
+class Affine(NamedTuple):
+    """``x * scale + shift`` by channel, in float64."""
+
+    scale: Tensor
+    shift: Tensor
+
+
+def is_linear(module: nn.Module | None) -> bool:
+    return type(module) in _LINEAR
+
+
+def batch_norm_affine(norm: nn.Module | None) -> Affine | None:
+    """What a BatchNorm does in evaluation; None where it is none, or norms by each batch."""
+    if type(norm) is BatchNorm:
+        norm = norm.bn
+    if type(norm) not in (nn.BatchNorm1d, nn.BatchNorm2d):
+        return None
+    assert isinstance(norm, (nn.BatchNorm1d, nn.BatchNorm2d))
+    if norm.running_mean is None or norm.running_var is None:
+        return None
+    scale = (norm.running_var.double() + norm.eps).rsqrt()
+    if norm.weight is not None:
+        scale = scale * norm.weight.double()
+    shift = -norm.running_mean.double() * scale
+    return Affine(scale, shift if norm.bias is None else shift + norm.bias.double())
+
+
+def token_norm_affine(norm: nn.Module | None) -> Affine | None:
+    """The learned part of a norm of tokens: what it does after it has normed; None where it has none."""
+    if type(norm) is nn.LayerNorm and norm.weight is not None and len(norm.normalized_shape) == 1:
+        weight = norm.weight.double()
+        return Affine(weight, torch.zeros_like(weight) if norm.bias is None else norm.bias.double())
+    if type(norm) is nn.RMSNorm and norm.weight is not None and len(norm.normalized_shape) == 1:
+        return Affine(norm.weight.double(), torch.zeros_like(norm.weight, dtype=torch.float64))
+    return batch_norm_affine(norm) if type(norm) is BatchNorm else None
+
+
+def without_affine(norm: nn.Module) -> nn.Module:
+    """What is left of a norm of tokens once its affine part is elsewhere."""
+    if isinstance(norm, nn.LayerNorm):
+        bare: nn.Module = nn.LayerNorm(norm.normalized_shape, eps=norm.eps, elementwise_affine=False)
+    elif isinstance(norm, nn.RMSNorm):
+        bare = nn.RMSNorm(norm.normalized_shape, eps=norm.eps, elementwise_affine=False)
+    else:
+        bare = nn.Identity()
+    return bare.eval()
+
+
+def follow(layer: Linear, affine: Affine) -> None:
+    """Take in an affine map of the layer's outputs."""
+    weight, bias = layer.weight.double(), None if layer.bias is None else layer.bias.double()
+    scale = affine.scale.reshape(-1, *[1] * (weight.dim() - 1))
+    _write(layer, weight * scale, affine.shift if bias is None else bias * affine.scale + affine.shift)
+
+
+def can_precede(layer: Linear, affine: Affine) -> bool:
+    """Whether the layer can take in an affine map of its inputs: a convolution's padding is not shifted."""
+    if isinstance(layer, nn.Linear):
+        return layer.in_features == affine.scale.numel()
+    return layer.groups == 1 and layer.in_channels == affine.scale.numel() and not any(layer.padding)
+
+
+def precede(layer: Linear, affine: Affine) -> None:
+    """Take in an affine map of the layer's inputs."""
+    weight, bias = layer.weight.double(), None if layer.bias is None else layer.bias.double()
+    scale = affine.scale.reshape(1, -1, *[1] * (weight.dim() - 2))
+    moved = weight.flatten(2).sum(dim=2) @ affine.shift if weight.dim() > 2 else weight @ affine.shift
+    _write(layer, weight * scale, moved if bias is None else bias + moved)
+
+
+def _write(layer: Linear, weight: Tensor, bias: Tensor) -> None:
+    """New weights in the layer's dtype; a bias that is zero all over is not added where there was none."""
+    like = layer.weight
+    layer.weight = nn.Parameter(weight.to(like.dtype), requires_grad=False)
+    if layer.bias is not None or bool(bias.any()):
+        layer.bias = nn.Parameter(bias.to(like.dtype), requires_grad=False)

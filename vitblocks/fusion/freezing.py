@@ -1,0 +1,111 @@
+"""Position parts as the tables that they give for one size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from ..attention.base import Attention
+from ..grid import Grid
+from ..position import LearnedPosition, SinePosition1d, SinePosition2d
+from ..position.learned import add_positions
+from .owners import Owners
+from .parts import behaves_as
+from .report import Fold
+
+Calls: TypeAlias = Mapping[nn.Module, list[tuple[Any, ...]]]
+"""The arguments that modules were called with."""
+
+_POSITIONS = (LearnedPosition, SinePosition1d, SinePosition2d)
+
+
+class FrozenBias(nn.Module):
+    """What a position bias gives for the grids that it was frozen for: ``position_bias(grid, prefix) -> (heads, n, m)``.
+
+    Raises:
+        ValueError: in ``forward``, for any other grid or number of prefix tokens.
+    """
+
+    def __init__(self, bias: nn.Module, calls: list[tuple[Grid, int]]) -> None:
+        super().__init__()
+        self.kind = type(bias).__name__
+        self.calls = list(dict.fromkeys(calls))
+        for i, (grid, prefix) in enumerate(self.calls):
+            self.register_buffer(f"table{i}", bias(grid, prefix).detach().contiguous())
+
+    def forward(self, grid: Grid, prefix: int = 0) -> Tensor:
+        for i, call in enumerate(self.calls):
+            if call == (tuple(grid), prefix):
+                table = getattr(self, f"table{i}")
+                assert isinstance(table, Tensor)
+                return table
+        frozen = " or ".join(f"grid {grid} after {prefix} prefix token(s)" for grid, prefix in self.calls)
+        raise ValueError(
+            f"this {self.kind} was frozen for {frozen}, got grid {tuple(grid)} after {prefix}: fuse the model again "
+            "with a sample of the size wanted"
+        )
+
+    def extra_repr(self) -> str:
+        return f"{self.kind} for {self.calls}"
+
+
+class FrozenPosition(nn.Module):
+    """The positions of one grid, added to the tokens: ``(B, N, dim)`` kept.
+
+    Raises:
+        ValueError: in ``forward``, for any other grid.
+    """
+
+    def __init__(self, position: nn.Module, grid: Grid) -> None:
+        super().__init__()
+        assert isinstance(position, _POSITIONS)
+        self.kind = type(position).__name__
+        self.grid = tuple(grid)
+        self.num_prefix = position.num_prefix
+        self.register_buffer("table", position.positions(grid).detach().clone())
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        if tuple(grid) != self.grid:
+            raise ValueError(
+                f"this {self.kind} was frozen for grid {self.grid}, got {tuple(grid)}: fuse the model again "
+                "with a sample of the size wanted"
+            )
+        assert isinstance(self.table, Tensor)
+        return add_positions(x, grid, self.table, self.num_prefix)
+
+    def extra_repr(self) -> str:
+        return f"{self.kind} for {self.grid}"
+
+
+def is_position(parent: nn.Module, name: str) -> bool:
+    """Whether the child of this name is a part that can be frozen."""
+    if name == "position_bias" and isinstance(parent, Attention):
+        return parent.position_bias is not None and type(parent.position_bias) is not FrozenBias
+    return any(behaves_as(getattr(parent, name), kind) for kind in _POSITIONS)
+
+
+def freeze(model: nn.Module, calls: Calls) -> Iterator[Fold]:
+    """Replace the position parts that were called by what they give."""
+    owners = Owners(model)
+    with torch.no_grad():
+        for parent in list(model.modules()):
+            for name, part in list(parent.named_children()):
+                if not is_position(parent, name) or not calls.get(part):
+                    continue
+                if name == "position_bias":
+                    new: nn.Module = FrozenBias(part, [_grid_and_prefix(*call) for call in calls[part]])
+                    rule = "position bias materialised"
+                else:
+                    grids = {tuple(grid) for _, grid in calls[part]}
+                    if len(grids) != 1:
+                        continue
+                    new, rule = FrozenPosition(part, grids.pop()), "position table frozen"
+                setattr(parent, name, new.eval())
+                yield Fold(rule, owners.name(part), owners.name(parent))
+
+
+def _grid_and_prefix(grid: Grid, prefix: int = 0) -> tuple[Grid, int]:
+    return tuple(grid), prefix
