@@ -25,7 +25,7 @@ Way = Callable[[nn.Module, Tensor], nn.Module]
 
 
 def fused(model: nn.Module, images: Tensor) -> nn.Module:
-    return vitblocks.fuse(model, images)
+    return vitblocks.fuse(model, images).model
 
 
 def compiled(model: nn.Module, images: Tensor) -> nn.Module:

@@ -107,8 +107,8 @@ def regionvit_of_vit_pytorch() -> nn.Module:
     allow_torchvision()
     module = import_module("vit_pytorch.regionvit")
     model = module.RegionViT(**REGIONVIT_S)
-    for layer, dim, depth in zip(model.layers, REGIONVIT_S["dim"], REGIONVIT_S["depth"], strict=True):
-        layer[2] = module.R2LTransformer(dim, depth=depth, window_size=7, heads=dim // 32)
+    for i, dim in enumerate(REGIONVIT_S["dim"]):
+        model.layers[i][2] = module.R2LTransformer(dim, depth=REGIONVIT_S["depth"][i], window_size=7, heads=dim // 32)
     return model
 
 
@@ -157,8 +157,8 @@ CCT_14 = {
     "positional_embedding": "learnable",
 }
 T2T_14 = {"image_size": 224, "dim": 384, "depth": 14, "heads": 6, "mlp_dim": 1152, "num_classes": 1000}
-CROSSFORMER_S = {"dim": (96, 192, 384, 768), "depth": (2, 2, 6, 2), "num_classes": 1000}
-REGIONVIT_S = {"dim": (96, 192, 384, 768), "depth": (2, 2, 8, 2), "num_classes": 1000}
+CROSSFORMER_S: Options = {"dim": (96, 192, 384, 768), "depth": (2, 2, 6, 2), "num_classes": 1000}
+REGIONVIT_S: Options = {"dim": (96, 192, 384, 768), "depth": (2, 2, 8, 2), "num_classes": 1000}
 
 PEERS = (
     of_timm("ViT-S", "vit_small_patch16_224", "vit_small_patch16_224"),
