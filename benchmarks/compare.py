@@ -37,6 +37,7 @@ from .swap import machine
 Row = dict[str, Any]
 DTYPES = ("float32", "bfloat16")
 INFERENCE = "inference"
+MARK = "<!-- from python -m benchmarks.compare -->"
 QUICK = ("ViT-S/timm", "CaiT-XXS24/timm", "CrossFormer-S/vit-pytorch")
 FAILED = 1800
 """Seconds after which a job is given up."""
@@ -132,6 +133,8 @@ def asked(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--measures", nargs="+", choices=["time", "memory"], default=["time", "memory"])
     parser.add_argument("--seconds", type=float, default=5.0, help="of each timing (default: 5), in 5 pairs at least")
     parser.add_argument("--quick", action="store_true", help="three peers, float32, eager: to see that it works")
+    parser.add_argument("--page", type=Path, help=f"a page to put the report into, after its line {MARK!r}")
+    parser.add_argument("--with", dest="others", nargs="+", type=Path, default=[], help="further compare.json to add")
     parser.add_argument("--report", action="store_true", help="measure nothing, write the report of what is there")
     options = parser.parse_args(arguments)
     if options.threads < 1:
@@ -150,7 +153,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = asked(arguments)
     options.output.mkdir(parents=True, exist_ok=True)
     here = {**where(options.device), "threads": options.threads}
-    rows = {identity(row): row for row in kept(options.output / "compare.json", here)}
+    earlier = [*options.others, options.output / "compare.json"]
+    rows = {identity(row): row for path in earlier for row in kept(path, here)}
     wanted = [] if options.report else list(tasks(options))
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=Console(stderr=True)) as progress:
@@ -166,7 +170,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text = report(list(rows.values()), here)
     (options.output / "compare.md").write_text(text + "\n")
     picture(list(rows.values()), options.output / "compare.png")
+    if options.page is not None:
+        put_into(options.page, text)
     print(f"{text}\n\nwritten to {options.output}: compare.json, compare.md, compare.png")
+
+
+def put_into(page: Path, text: str) -> None:
+    """The report in place of what follows the mark on a page of the documentation."""
+    before, mark, _ = page.read_text().partition(MARK)
+    if not mark:
+        raise ValueError(f"page must hold the line {MARK!r}, after which the report is put; {page} does not")
+    page.write_text(f"{before}{mark}\n\n{text}\n")
 
 
 if __name__ == "__main__":

@@ -10,23 +10,46 @@ from typing import Any
 import matplotlib.pyplot as plt
 
 Row = dict[str, Any]
+LIBRARIES = ("timm", "transformers", "vit-pytorch")
+SLOWER, LARGER = 0.97, 1.03
+"""What is noise and what is not."""
 
 
 def report(rows: Sequence[Row], here: dict[str, Any]) -> str:
-    """A markdown section for each setting, its geometric mean and its losses first; then what failed."""
+    """Markdown: a line for each setting, then a section for each with all its peers; then what failed."""
     timed = [row for row in rows if not row["side"] and "error" not in row]
     failed = [row for row in rows if "error" in row]
-    parts = [", ".join(f"{name} {value}" for name, value in here.items())]
-    for setting in dict.fromkeys(map(setting_of, timed)):
-        parts.append(times(setting, [row for row in timed if setting_of(row) == setting]))
+    settings = list(dict.fromkeys(map(setting_of, timed)))
     peaks = memory_pairs(rows)
+    parts = [", ".join(f"{name} {value}" for name, value in here.items()), overview(settings, timed, peaks)]
+    for setting in settings:
+        parts.append(times(setting, [row for row in timed if setting_of(row) == setting]))
     for setting in dict.fromkeys(setting for setting, *_ in peaks):
         parts.append(memory(setting, [pair[1:] for pair in peaks if pair[0] == setting]))
     if failed:
-        parts.append(
-            "## Not measured\n\n" + "\n".join(f"- {row['peer']}, {setting_of(row)}: {row['error']}" for row in failed)
-        )
+        lines = [f"- {row['peer']}, {setting_of(row)}: {row['error']}" for row in failed]
+        parts.append("\n".join(["### Not measured", "", *lines]))
     return "\n\n".join(parts)
+
+
+def overview(settings: Sequence[str], timed: Sequence[Row], peaks: Sequence[tuple[str, str, int, int]]) -> str:
+    """A line for each setting: the geometric mean of its ratios, and who is behind."""
+    lines = []
+    for setting in settings:
+        best = best_peers([(row["peer"], row["ratio"]) for row in timed if setting_of(row) == setting])
+        mean = statistics.geometric_mean(ratio for ratio, _ in best.values())
+        behind = [f"{peer} {ratio:.2f}" for ratio, peer in best.values() if ratio < SLOWER]
+        lines.append((setting, str(len(best)), f"{mean:.2f}", ", ".join(behind) or "none"))
+    found = table(("time: theirs / ours", "architectures", "geometric mean", f"below {SLOWER}"), lines)
+    held = []
+    for setting in dict.fromkeys(setting for setting, *_ in peaks):
+        ratios = {peer: ours / theirs for name, peer, ours, theirs in peaks if name == setting}
+        above = [f"{peer} {ratio:.2f}" for peer, ratio in ratios.items() if ratio > LARGER]
+        mean = statistics.geometric_mean(ratios.values())
+        held.append((setting, str(len(ratios)), f"{mean:.2f}", ", ".join(above) or "none"))
+    if not held:
+        return found
+    return found + "\n\n" + table(("peak memory: ours / theirs", "peers", "geometric mean", f"above {LARGER}"), held)
 
 
 def setting_of(row: Row) -> str:
@@ -47,19 +70,16 @@ def times(setting: str, rows: Sequence[Row]) -> str:
         for row in rows
     ]
     heads = ("model / peer", "ours, ms", "theirs, ms", "theirs / ours", "ours, of products", "theirs, of products")
-    return f"## {setting}\n\n{summary([(row['peer'], row['ratio']) for row in rows])}\n\n{table(heads, lines)}"
+    return f"### {setting.capitalize()}\n\n{table(heads, lines)}"
 
 
-def summary(ratios: Sequence[tuple[str, float]]) -> str:
-    """The geometric mean over architectures, each against its best peer, and who is slower than that peer."""
+def best_peers(ratios: Sequence[tuple[str, float]]) -> dict[str, tuple[float, str]]:
+    """For each architecture the ratio to the peer that does best against ours, and that peer."""
     best: dict[str, tuple[float, str]] = {}
     for peer, ratio in ratios:
-        architecture = peer.split("/timm")[0].split("/transformers")[0].split("/vit-pytorch")[0]
+        architecture = next(peer.partition(f"/{library}")[0] for library in LIBRARIES if f"/{library}" in peer)
         best[architecture] = min(best.get(architecture, (ratio, peer)), (ratio, peer))
-    mean = statistics.geometric_mean(ratio for ratio, _ in best.values())
-    below = [f"{peer} ({ratio:.2f})" for ratio, peer in best.values() if ratio < 0.97]
-    words = f"Below 0.97: {', '.join(below)}." if below else "None below 0.97."
-    return f"Geometric mean over {len(best)} architectures, each against its best peer: {mean:.2f}. {words}"
+    return best
 
 
 def memory_pairs(rows: Iterable[Row]) -> list[tuple[str, str, int, int]]:
@@ -73,11 +93,8 @@ def memory_pairs(rows: Iterable[Row]) -> list[tuple[str, str, int, int]]:
 
 def memory(setting: str, pairs: Sequence[tuple[str, int, int]]) -> str:
     lines = [(peer, f"{a / 2**20:.0f}", f"{b / 2**20:.0f}", f"{a / b:.2f}") for peer, a, b in pairs]
-    mean = statistics.geometric_mean(a / b for _, a, b in pairs)
-    above = [f"{peer} ({a / b:.2f})" for peer, a, b in pairs if a > 1.03 * b]
-    words = f"Above 1.03: {', '.join(above)}." if above else "None above 1.03."
     heads = ("model / peer", "ours, MiB", "theirs, MiB", "ours / theirs")
-    return f"## Peak memory: {setting}\n\nGeometric mean: {mean:.2f}. {words}\n\n{table(heads, lines)}"
+    return f"### Peak memory: {setting}\n\n{table(heads, lines)}"
 
 
 def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

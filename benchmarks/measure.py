@@ -95,9 +95,8 @@ def timed(task: Task) -> dict[str, Any]:
     with torch.inference_mode(task.phase != TRAINING):
         ours, theirs = works(task, models, images)
         found = compare(ours, theirs, device, seconds=task.seconds)
-        rates = [matmul_rate(getattr(torch, task.dtype), device) for _ in range(3)]
+        rate = matmul_rate(getattr(torch, task.dtype), device)
         counted = [operations(work) for work in works(task, plain_models, images)]
-    rate = sorted(rates)[1]
     shares = {
         f"share_{side}": count / seconds / rate
         for side, count, seconds in zip(("ours", "theirs"), counted, (found.ours, found.theirs), strict=True)

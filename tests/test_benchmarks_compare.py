@@ -13,8 +13,8 @@ from torch import nn
 pytest.importorskip("rich")
 pytest.importorskip("matplotlib")
 
-from benchmarks import compare, measure
-from benchmarks.compare_report import picture, report, summary
+from benchmarks import compare, fusing, measure
+from benchmarks.compare_report import best_peers, picture, report
 from benchmarks.pairing import compare as compare_ways
 from benchmarks.pairing import matmul_rate, operations, training_step
 from benchmarks.peers import PEERS, Peer, require_same
@@ -54,11 +54,8 @@ def test_a_training_step_leaves_no_gradients(dtype: torch.dtype) -> None:
 
 
 def test_the_best_peer_counts() -> None:
-    words = summary([("ViT-S/timm", 1.0), ("ViT-S/vit-pytorch", 4.0), ("CCT-14/7x2/vit-pytorch", 0.25)])
-    assert "over 2 architectures" in words
-    assert "0.50" in words
-    assert "CCT-14/7x2/vit-pytorch (0.25)" in words
-    assert "None below 0.97" in summary([("ViT-S/timm", 0.98)])
+    found = best_peers([("ViT-S/timm", 1.0), ("ViT-S/vit-pytorch", 4.0), ("CCT-14/7x2/vit-pytorch", 0.25)])
+    assert found == {"ViT-S": (1.0, "ViT-S/timm"), "CCT-14/7x2": (0.25, "CCT-14/7x2/vit-pytorch")}
 
 
 def test_report_and_picture(tmp_path: Path) -> None:
@@ -66,7 +63,8 @@ def test_report_and_picture(tmp_path: Path) -> None:
     text = report(
         [row("A/timm", 1.5), row("B/timm", 0.5), row("C/timm", 1, error="no such thing"), *peaks], {"torch": "x"}
     )
-    assert "B/timm (0.50)" in text
+    assert "| inference, 8 images, float32, eager | 2 | 0.87 | B/timm 0.50 |" in text
+    assert "| inference, 8 images, float32, eager | 1 | 1.50 | A/timm 1.50 |" in text
     assert "no such thing" in text
     assert "| A/timm | 3 | 2 | 1.50 |" in text
     picture([row("A/timm", 1.5)], tmp_path / "x.png")
@@ -90,8 +88,10 @@ def test_a_failure_is_a_row() -> None:
 def test_rows_of_another_machine_are_not_kept(tmp_path: Path) -> None:
     path = tmp_path / "compare.json"
     assert compare.kept(path, {}) == []
-    path.write_text(json.dumps({"machine": {"processor": "a", "threads": 2, "vitblocks": "1"}, "rows": [1]}))
-    assert compare.kept(path, {"processor": "a", "threads": 1, "vitblocks": "2"}) == [1]
+    path.write_text(
+        json.dumps({"machine": {"processor": "a", "threads": 2, "vitblocks": "1"}, "rows": [{"peer": "x"}]})
+    )
+    assert compare.kept(path, {"processor": "a", "threads": 1, "vitblocks": "2"}) == [{"peer": "x"}]
     assert compare.kept(path, {"processor": "b", "threads": 2, "vitblocks": "1"}) == []
 
 
@@ -105,3 +105,18 @@ def test_other_logits_are_refused() -> None:
     with pytest.raises(RuntimeError, match="x/y: the logits differ"):
         require_same(ours, theirs, peer)
     require_same(ours, ours, peer)
+
+
+def test_the_report_goes_after_the_mark(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"# Title\n\n{compare.MARK}\nold\n")
+    compare.put_into(page, "new")
+    assert page.read_text() == f"# Title\n\n{compare.MARK}\n\nnew\n"
+    page.write_text("# Title\n")
+    with pytest.raises(ValueError, match="page must hold"):
+        compare.put_into(page, "new")
+
+
+def test_fusing_prints_a_row_for_each_model(capsys: pytest.CaptureFixture[str]) -> None:
+    fusing.main(["--variants", "cct_2_3x2_32", "--batches", "1", "--seconds", "0"])
+    assert "| `cct_2_3x2_32` | " in capsys.readouterr().out

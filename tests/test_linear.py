@@ -233,3 +233,19 @@ def test_the_compilers_operator_follows_the_rules_of_operators() -> None:
     expected = nn.functional.linear(ones, weight)
     torch.testing.assert_close(torch.ops.vitblocks.linear(ones, weight, None), expected)
     torch.testing.assert_close(torch.ops.vitblocks.linear(weight, ones, None), expected.t())
+
+
+def test_autocast_leaves_double_precision_alone() -> None:
+    ours, plain = (layer.double() for layer in both(8, 4, True))
+    x = torch.randn(2, 8, dtype=torch.float64)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(ours(x), plain(x))
+
+
+def test_torchs_own_linears_for_tools_that_go_by_type() -> None:
+    model = vitblocks.ViT(image_size=16, patch_size=8, num_classes=3, dim=8, depth=1, heads=2, mlp_dim=16).eval()
+    plain = vitblocks.with_torch_linears(model)
+    assert Linear not in {type(module) for module in plain.modules()}
+    assert Linear in {type(module) for module in model.modules()}
+    image = torch.randn(1, 3, 16, 16)
+    torch.testing.assert_close(plain(image), model(image))

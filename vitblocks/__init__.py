@@ -100,7 +100,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     ),
     "fusion": ("Fused", "FusionReport", "fuse"),
     "head": ("AveragedHeads", "linear_head", "norm_head"),
-    "linear": ("Linear",),
+    "linear": ("Linear", "with_torch_linears"),
     "model": ("FeatureMap", "Model", "Stage"),
     "multi_scale": ("ClassFusion", "MultiScaleBlock"),
     "norm": ("BatchNorm", "LayerNorm", "LinearNorm", "MapNorm", "RMSNorm", "layer_norm", "rms_norm"),

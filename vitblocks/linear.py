@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from functools import cache
 from math import prod
 from threading import Thread
@@ -38,6 +39,15 @@ LINEARS = (nn.Linear, Linear)
 """The types that multiply and add, and nothing else; another subclass may do more."""
 
 
+def with_torch_linears(model: nn.Module) -> nn.Module:
+    """A copy whose every :class:`Linear` is an ``nn.Linear``, for tools that go by the exact type, as ``quantize_dynamic`` does."""
+    copy = deepcopy(model)
+    for module in copy.modules():
+        if type(module) is Linear:
+            module.__class__ = nn.Linear  # type: ignore[assignment]
+    return copy
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """``F.linear`` by the faster product: ``(..., in) -> (..., out)`` with ``weight (out, in)``."""
     if x.device.type != "cpu" or torch.compiler.is_exporting():
@@ -45,15 +55,13 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if torch.compiler.is_compiling():
         found = x.dtype is weight.dtype is torch.float32 and x.dim() > 1 and not torch.is_autocast_enabled("cpu")
         return (_compiled_product if found and prefers_onednn() else F.linear)(x, weight, bias)
-    if not _plain(x, weight):
+    # oneDNN's operators are unknown to autocast, so what it would cast is cast here.
+    autocast = torch.is_autocast_enabled("cpu")
+    dtype = torch.get_autocast_dtype("cpu") if autocast else x.dtype
+    castable = x.dtype in _CAST and weight.dtype in _CAST if autocast else weight.dtype is dtype
+    if not (castable and _plain(x, weight) and suits_onednn(dtype)):
         return F.linear(x, weight, bias)
-    # Operators of oneDNN are unknown to autocast.
-    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-    if not suits_onednn(dtype):
-        return F.linear(x, weight, bias)
-    if dtype != x.dtype or dtype != weight.dtype:
-        if not torch.is_autocast_enabled("cpu"):
-            return F.linear(x, weight, bias)  # raises
+    if autocast:
         x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
     return _Product.apply(x, weight, bias) if _followed(x, weight, bias) else _product(x, weight, bias)
 
@@ -86,6 +94,8 @@ def _followed(*tensors: Tensor | None) -> bool:
 
 
 _PLAIN = (Tensor, nn.Parameter)
+_CAST = (torch.float32, torch.bfloat16, torch.float16)
+"""What autocast casts; it leaves float64 alone."""
 
 
 def _wrapped(x: Tensor) -> bool:
@@ -95,9 +105,8 @@ def _wrapped(x: Tensor) -> bool:
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if not (weight.is_contiguous() or weight.t().is_contiguous()):
-        weight = (
-            weight.contiguous()
-        )  # oneDNN has no fast product for a slice of a wider matrix: it took a thousand times as long
+        # oneDNN has no fast product for a slice of a wider matrix: it took a thousand times as long.
+        weight = weight.contiguous()
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 

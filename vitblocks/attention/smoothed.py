@@ -44,6 +44,5 @@ class SmoothedSoftmaxAttend(Attend):
         # The values are divided rather than the weights, and every key's share of eps goes by the mean of the values: two passes over
         # the attention matrix less.
         e = self.exponentials(q, k, bias)
-        values = v.to(e.dtype)
-        mixed = e @ values + self.eps * values.mean(dim=-2, keepdim=True)
+        mixed = (e.to(v.dtype) @ v).to(e.dtype) + self.eps * v.to(e.dtype).mean(dim=-2, keepdim=True)
         return (mixed / self.total(e)).to(q.dtype)

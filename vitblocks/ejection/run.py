@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
-
 import torch
 from torch import Tensor, nn
 
 from .. import __version__
-from ..linear import Linear
+from ..linear import with_torch_linears
 from .classes import Classes, names_of
 from .code import Code
 from .constructors import Constructors
@@ -45,7 +43,7 @@ def eject(model: nn.Module, *, sample: Tensor | None = None) -> str:
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
     check_tree(model)
-    model = _of_torch(model)
+    model = with_torch_linears(model)  # which of two products is the faster one is no part of the architecture
     dtype = _dtype(model)
     reach, reader, expression = _read(model)
     kinds = dict.fromkeys(type(module) for module in model.modules() if is_project(type(module)))
@@ -57,15 +55,6 @@ def eject(model: nn.Module, *, sample: Tensor | None = None) -> str:
     text = _text(model, reach, reader, classes, constructors, dtype)
     check(text, model, sample)
     return text
-
-
-def _of_torch(model: nn.Module) -> nn.Module:
-    """A copy whose Linears are torch's: which of two products is the faster one is no part of the architecture."""
-    copy = deepcopy(model)
-    for module in copy.modules():
-        if type(module) is Linear:
-            module.__class__ = nn.Linear  # type: ignore[assignment]
-    return copy
 
 
 def _read(model: nn.Module) -> tuple[Reach, Reader, Expr]:

@@ -40,10 +40,9 @@ def fuse(model: nn.Module, sample: Tensor | None = None, *, pack: Pack = "measur
        raises ValueError.
     3. Packing, for float32 and bfloat16 on a CPU: linears and convolutions, with the activation after them, by oneDNN on weights laid out
        for it, and softmax attention head by head with oneDNN's products, wherever that is measured to be faster on this machine for the
-       shapes of the sample. Other batch sizes work, by the choice
-       made for the sample's. Outputs are the same up to float32 rounding. It rests on operators of PyTorch that are private: where they
-       are absent nothing is packed, and the report says so. What is packed runs outside of ``torch.compile`` and cannot be saved by
-       ``torch.export``: for those ask for ``pack="never"``.
+       shapes of the sample. Other batch sizes work, by the choice made for the sample's. Outputs are the same up to float32 rounding.
+       It rests on operators of PyTorch that are private: where they are absent nothing is packed, and the report says so. What is packed
+       runs outside of ``torch.compile`` and cannot be saved by ``torch.export``: for those ask for ``pack="never"``.
 
     The parts stay what they are, so that recording attention and extracting features work on a fused model; what a folded norm gives is
     not what it gave before. Parameters need no gradients any more, gradients of the inputs work. The state dict is not that of the
