@@ -164,6 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             rows[identity(row)] = row
             write(options.output, here, list(rows.values()))
             progress.advance(bar)
+    write(options.output, here, list(rows.values()))
     text = report(list(rows.values()), here)
     (options.output / "compare.md").write_text(text + "\n")
     picture(list(rows.values()), options.output / "compare.png")
