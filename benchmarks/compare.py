@@ -132,7 +132,9 @@ def asked(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--phases", nargs="+", choices=[INFERENCE, TRAINING], default=[INFERENCE, TRAINING])
     parser.add_argument("--measures", nargs="+", choices=["time", "memory"], default=["time", "memory"])
     parser.add_argument("--seconds", type=float, default=5.0, help="of each timing (default: 5), in 5 pairs at least")
-    parser.add_argument("--quick", action="store_true", help="two peers, one image, float32, eager: to see that it works")
+    parser.add_argument(
+        "--quick", action="store_true", help="two peers, one image, float32, eager: to see that it works"
+    )
     parser.add_argument("--page", type=Path, help=f"a page to put the report into, after its line {MARK!r}")
     parser.add_argument("--with", dest="others", nargs="+", type=Path, default=[], help="further compare.json to add")
     parser.add_argument("--report", action="store_true", help="measure nothing, write the report of what is there")
