@@ -31,6 +31,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from .compare_report import picture, report
 from .measure import MODES, TRAINING, Task
+from .memory import ALLOCATOR
 from .peers import PEERS
 from .swap import machine
 
@@ -43,7 +44,7 @@ FAILED = 1800
 """Seconds after which a job is given up."""
 
 # Memory that is freed stays with the process, or page faults are most of what convolutional models are timed for.
-TIMING = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 36), "MALLOC_TOP_PAD_": str(1 << 26)}
+TIMING = {**ALLOCATOR, "MALLOC_TOP_PAD_": str(1 << 26)}
 # Memory that is freed leaves the process, so that the peak is what was in use at once.
 PEAK = {"MALLOC_MMAP_THRESHOLD_": str(1 << 16), "MALLOC_TRIM_THRESHOLD_": str(1 << 16)}
 

@@ -110,6 +110,15 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
+def _gradients(ctx: Any, grad: Tensor, product: Callable[..., Tensor]) -> tuple[Tensor | None, ...]:
+    """The gradients that are asked for, of the input, the weight and the bias, by one way to multiply."""
+    x, weight = ctx.saved_tensors
+    rows, grads = x.reshape(-1, x.shape[-1]), grad.reshape(-1, grad.shape[-1])
+    of_x = product(grads, weight.t(), None).view(x.shape) if ctx.needs_input_grad[0] else None
+    of_weight = product(grads.t(), rows.t(), None) if ctx.needs_input_grad[1] else None
+    return of_x, of_weight, grads.sum(dim=0) if ctx.needs_input_grad[2] else None
+
+
 class _Product(torch.autograd.Function):
     """The same with its gradients, which are products as well."""
 
@@ -121,14 +130,9 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
         # Gradients of gradients are left to operators that have them; in bfloat16 PyTorch's own are as fast.
-        product = F.linear if torch.is_grad_enabled() or x.dtype is not torch.float32 else _product
-        rows, grads = x.reshape(-1, x.shape[-1]), grad.reshape(-1, grad.shape[-1]).contiguous()
-        of_x = product(grads, weight.t()).view(x.shape) if ctx.needs_input_grad[0] else None
-        of_weight = product(grads.t(), rows.t()) if ctx.needs_input_grad[1] else None
-        of_bias = grads.sum(dim=0) if ctx.needs_input_grad[2] else None
-        return of_x, of_weight, of_bias
+        plain = torch.is_grad_enabled() or grad.dtype is not torch.float32
+        return _gradients(ctx, grad.contiguous(), F.linear if plain else _product)
 
     @staticmethod
     def jvp(ctx: Any, x_tangent: Tensor | None, weight_tangent: Tensor | None, bias_tangent: Tensor | None) -> Tensor:
@@ -149,15 +153,6 @@ def _operations(x: Sequence[int], weight: Sequence[int], *_: Any, **__: Any) -> 
 _OPERATOR = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 if _OPERATOR is not None:
     register_flop_formula(_OPERATOR)(_operations)
-
-
-def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    """As :meth:`_Product.backward`, of operators that a compiler traces."""
-    x, weight = ctx.saved_tensors
-    rows, grads = x.reshape(-1, x.shape[-1]), grad.reshape(-1, grad.shape[-1])
-    of_x = _compiled_product(grads, weight.t(), None).view(x.shape) if ctx.needs_input_grad[0] else None
-    of_weight = _compiled_product(grads.t(), rows.t(), None) if ctx.needs_input_grad[1] else None
-    return of_x, of_weight, grads.sum(dim=0) if ctx.needs_input_grad[2] else None
 
 
 @torch.library.custom_op("vitblocks::linear", mutates_args=(), device_types="cpu")
@@ -187,7 +182,7 @@ def _keep(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor
     ctx.save_for_backward(*inputs[:2])
 
 
-_compiled_product.register_autograd(_gradients, setup_context=_keep)
+_compiled_product.register_autograd(lambda ctx, grad: _gradients(ctx, grad, _compiled_product), setup_context=_keep)
 
 
 @cache
