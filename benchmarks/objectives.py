@@ -34,6 +34,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from .experiments import QUICK, RUNS, Job, Score, Settings, steps_of
 from .swap import machine, shown
+from .tables import markdown
 
 _ticks: Any = None
 """A worker's way to say that a step is done."""
@@ -94,10 +95,7 @@ def part(scores: Sequence[Score]) -> str:
     for method in dict.fromkeys(score.method for score in scores):
         cells = [shown([score.accuracy for score in of(scores, method, measure)]) for measure in measures]
         lines.append((method, *cells))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    rule = ("-" * widths[0], *(f"{'-' * (width - 1)}:" for width in widths[1:]))
-    aligned = [(line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])) for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in [aligned[0], rule, *aligned[1:]])
+    return markdown(lines)
 
 
 def of(scores: Sequence[Score], method: str, measure: str) -> list[Score]:

@@ -30,6 +30,7 @@ from vitblocks.objectives.encoder import Encoder
 from .memory import peak_bytes, pin_allocator
 from .pairing import Work, compare, operations
 from .swap import machine
+from .tables import markdown
 
 
 @dataclass(frozen=True)
@@ -242,10 +243,7 @@ def table(rows: Sequence[Row]) -> str:
                 f"{row.our_bytes / 1e6:,.1f} against {row.their_bytes / 1e6:,.1f}",
             ]
         )
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    rule = [*("-" * width for width in widths[:2]), *(f"{'-' * (width - 1)}:" for width in widths[2:])]
-    aligned = [[*map(str.ljust, line[:2], widths[:2]), *map(str.rjust, line[2:], widths[2:])] for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in [aligned[0], rule, *aligned[1:]])
+    return markdown(lines, left=2)
 
 
 def asked(arguments: Sequence[str] | None) -> tuple[Settings, Path]:

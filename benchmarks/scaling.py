@@ -32,6 +32,7 @@ from .kinds import DIM, HEADS, KINDS, Kind
 from .memory import peak_bytes, pin_allocator
 from .pairing import Work, seconds_of
 from .swap import machine
+from .tables import markdown
 
 SIDES = (14, 24, 32, 48, 64, 96, 128)
 QUICK_SIDES = (14, 16, 24)
@@ -175,10 +176,7 @@ def table(curves: Sequence[Curve], settings: Settings) -> str:
         times = ["left out" if point is None else f"{1e3 * point.seconds:,.3g}" for point in points]
         sizes = ["left out" if point is None else f"{point.bytes / 1e6:,.3g}" for point in points]
         lines.append([made.kind, *times, slopes[0], *sizes, slopes[1]])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    rule = ["-" * widths[0], *(f"{'-' * (width - 1)}:" for width in widths[1:])]
-    aligned = [[line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])] for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in [aligned[0], rule, *aligned[1:]])
+    return markdown(lines)
 
 
 def spread(heights: Sequence[float], least: float) -> list[float]:

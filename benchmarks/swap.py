@@ -55,6 +55,8 @@ from vitblocks.attention import Attention, ShiftedWindows
 from vitblocks.demo.digits import SIDE, Labelled, digits
 from vitblocks.demo.train import accuracy, steps_per_epoch, train
 
+from .tables import markdown
+
 DIM, HEADS, DEPTH, GRID = 32, 4, 3, (8, 8)
 RATE, RATE_AFTER_SWAP = 3e-3, 1e-3
 
@@ -172,10 +174,7 @@ def table(rows: Sequence[Row]) -> str:
         drift = f"{statistics.fmean(row.logit_drift):.2g}"
         cells = [shown(getattr(row, name)) for name in COLUMNS]
         lines.append((row.kind, *cells, drift, f"{row.parameters:,}", f"{row.macs / 1e6:.2f} M"))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    rule = ("-" * widths[0], *(f"{'-' * (width - 1)}:" for width in widths[1:]))
-    aligned = [(line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])) for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in [aligned[0], rule, *aligned[1:]])
+    return markdown(lines)
 
 
 def plot(rows: Sequence[Row], settings: Settings, path: Path) -> None:
