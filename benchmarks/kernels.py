@@ -1,32 +1,35 @@
 """``python -m benchmarks.kernels``: the small measurements behind decisions in the code, each as a ratio of two ways in one run.
 
-Both ways are timed in turn (A B A B ...), and the median of the paired ratios is printed: above 1 the first way is the faster one.
+Both ways are timed in turn (A B, B A, ...), and the median of the paired ratios is printed: above 1 the first way is the faster one.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
 from typing import NamedTuple
+from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import vitblocks
 from vitblocks.attention.talking_heads import HeadMix
 from vitblocks.linear import _Product, _product
 
-Way = Callable[[], object]
+from .memory import peak_bytes, pin_allocator
+from .pairing import Work, compare, training_step
+
+CPU = torch.device("cpu")
 
 
 class Measurement(NamedTuple):
     """Two ways to compute the same."""
 
     what: str
-    ours: Way
-    other: Way
+    ours: Work
+    other: Work
 
 
 def attention_inputs(value_dim: int = 32) -> tuple[Tensor, Tensor, Tensor]:
@@ -45,7 +48,7 @@ def product() -> Measurement:
 def product_with_gradients() -> Measurement:
     x, weight = (torch.randn(*size, requires_grad=True) for size in ((8 * 197, 384), (1536, 384)))
 
-    def way(function: Callable[..., Tensor]) -> Way:
+    def way(function: Callable[..., Tensor]) -> Work:
         return lambda: torch.autograd.grad(function(x, weight, None).sum(), (x, weight))
 
     return Measurement("the same with gradients", way(_Product.apply), way(F.linear))
@@ -55,13 +58,13 @@ def bias_shape() -> Measurement:
     q, k, v = attention_inputs()
     bias = torch.randn(1, 8, 197, 197)
 
-    def attend(bias: Tensor) -> Way:
+    def attend(bias: Tensor) -> Work:
         return lambda: F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
 
     return Measurement("fused attention: a 4-D bias, against a 3-D one", attend(bias), attend(bias[0]))
 
 
-def both_ways(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> tuple[Way, Way]:
+def both_ways(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> tuple[Work, Work]:
     """Plain products against the fused function, forward and backward."""
     inputs = [x for x in (q, k, v, bias) if x is not None]
     for x in inputs:
@@ -102,6 +105,16 @@ def tokens_in_bfloat16() -> Measurement:
     return Measurement("bfloat16, 197 tokens, with gradients: plain products, against the fused function", plain, fused)
 
 
+def transposed_keys() -> Measurement:
+    q, k, _ = torch.randn(8, 197, 3 * 6 * 64, dtype=torch.bfloat16).unflatten(-1, (3, 6, 64)).permute(2, 0, 3, 1, 4)
+
+    return Measurement(
+        "bfloat16, keys cut out of a projection: copied, then transposed, against left to the product",
+        lambda: q @ k.contiguous().transpose(-1, -2),
+        lambda: q @ k.transpose(-1, -2),
+    )
+
+
 def head_mix() -> Measurement:
     weights, mix, linear = torch.rand(4, 8, 197, 197), HeadMix(8), nn.Linear(8, 8)
 
@@ -116,25 +129,23 @@ def head_mix() -> Measurement:
     return Measurement("mixing heads: one product a sample, against a Linear over the permuted tensor", ours, other)
 
 
-def seconds(way: Way) -> float:
-    start = time.perf_counter()
-    way()
-    return time.perf_counter() - start
+def training_steps() -> Measurement:
+    """A training step of a ViT-S as it is, and with every intermediate result kept."""
+    images, labels = torch.randn(8, 3, 224, 224), torch.randint(1000, (8,))
+    step = training_step(vitblocks.create_model("vit_small_patch16_224"), images, labels, torch.float32)
 
+    def keeping() -> None:
+        with patch("vitblocks.recompute._repeatable", return_value=False):
+            step()
 
-def measure(measurement: Measurement, repeats: int) -> tuple[float, float, float]:
-    """The median of the paired ratios other / ours, and the median seconds of each."""
-    for way in (measurement.ours, measurement.other) * 3:
-        way()
-    pairs = [(seconds(measurement.ours), seconds(measurement.other)) for _ in range(repeats)]
-    ours, other = (statistics.median(times) for times in zip(*pairs, strict=True))
-    return statistics.median(b / a for a, b in pairs), ours, other
+    return Measurement("training a ViT-S: norms and activations computed again, against kept", step, keeping)
 
 
 def main() -> None:
+    pin_allocator("benchmarks.kernels")
     parser = argparse.ArgumentParser(prog="python -m benchmarks.kernels", description=__doc__)
-    parser.add_argument("--repeats", type=int, default=50, help="pairs to time of each measurement")
-    repeats = parser.parse_args().repeats
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement (default: 2), 5 pairs at least")
+    seconds = parser.parse_args().seconds
     torch.manual_seed(0)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, float32 unless said")
     for make in (
@@ -145,11 +156,15 @@ def main() -> None:
         wide_values,
         windows_in_bfloat16,
         tokens_in_bfloat16,
+        transposed_keys,
         head_mix,
+        training_steps,
     ):
-        measurement = make()
-        ratio, ours, other = measure(measurement, repeats)
-        print(f"{ratio:5.2f}x  {ours * 1e3:6.2f} ms against {other * 1e3:6.2f} ms  {measurement.what}")
+        what, ours, other = make()
+        found = compare(ours, other, CPU, seconds=seconds)
+        print(f"{found.ratio:5.2f}x  {found.ours * 1e3:7.2f} ms against {found.theirs * 1e3:7.2f} ms  {what}")
+    peaks = [peak_bytes(work, CPU) / 2**20 for work in (ours, other)]
+    print(f"{peaks[1] / peaks[0]:5.2f}x  {peaks[0]:7.0f} MiB against {peaks[1]:6.0f} MiB  the most memory in that step")
 
 
 if __name__ == "__main__":

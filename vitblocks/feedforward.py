@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from .grid import Grid, half_kernel, num_prefix, split_prefix, to_map, to_tokens
 from .linear import Linear
 from .prefix import join_prefix
+from .recompute import through
 
 Activation = Callable[[], nn.Module]
 
@@ -54,7 +55,11 @@ class Mlp(nn.Module):
         self.dropout2 = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
-        return self.dropout2(self.fc2(self.dropout1(self.act(self.fc1(x)))))
+        return through(self.act, self.fc1(x), self.narrow)
+
+    def narrow(self, hidden: Tensor) -> Tensor:
+        """The activated hidden channels back to ``dim``."""
+        return self.dropout2(self.fc2(self.dropout1(hidden)))
 
 
 class GatedMlp(nn.Module):
@@ -157,7 +162,10 @@ class ConvFeedForward(nn.Module):
         if num_prefix(x, grid) == x.shape[1]:
             return x.new_zeros(x.shape)
         prefix, patches = split_prefix(x, grid)
-        image = self.act(self.norm1(self.conv1(to_map(patches, grid))))
-        image = self.channel_attention(self.act(self.norm(self.conv(image))))
-        update, _ = to_tokens(self.norm2(self.conv2(image)))
+        image = through(self.act, self.norm1(self.conv1(to_map(patches, grid))), self.conv)
+        update, _ = to_tokens(through(self.act, self.norm(image), self.narrow))
         return join_prefix(prefix.new_zeros(prefix.shape), update)
+
+    def narrow(self, image: Tensor) -> Tensor:
+        """The activated hidden channels of a map back to ``dim``."""
+        return self.norm2(self.conv2(self.channel_attention(image)))

@@ -7,7 +7,8 @@ import textwrap
 from dataclasses import dataclass
 from functools import lru_cache
 
-from .source import Definition, load
+from ..recompute import through
+from .source import Definition, load, resolve
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Code:
 
     def function(self, definition: Definition) -> Function:
         changed = self.changed.get((definition, ""))
-        return changed or Function(definition.module, statement_text(definition.module, definition.node))
+        return changed or Function(definition.module, _function_text(definition.module, definition.node))
 
     def methods(self, definition: Definition) -> dict[str, Function]:
         """The functions in the body of a class; of overloads the last, which is the one that runs."""
@@ -65,10 +66,32 @@ class Code:
 def _method_texts(definition: Definition) -> dict[str, str]:
     node = class_node(definition)
     return {
-        child.name: statement_text(definition.module, child)
+        child.name: _function_text(definition.module, child)
         for child in node.body
         if isinstance(child, ast.FunctionDef)
     }
+
+
+_THROUGH = Definition(through.__module__, through.__name__)
+
+
+def _function_text(module: str, node: ast.stmt) -> str:
+    """The text of a function, with ``through(first, x, then, *rest)`` as ``then(first(x), *rest)``: what is kept is no architecture."""
+    text = statement_text(module, node)
+    if through.__name__ not in load(module).bindings or resolve(module, through.__name__) != _THROUGH:
+        return text
+    while calls := [call for call in ast.walk(ast.parse(text)) if _is_through(call)]:
+        edits = Edits(text)
+        for call in calls:
+            assert isinstance(call, ast.Call)
+            first, x, then, *rest = map(edits.source, call.args)
+            edits.replace_node(call, f"{then}({', '.join([f'{first}({x})', *rest])})")
+        text = edits.result()
+    return text
+
+
+def _is_through(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == through.__name__
 
 
 def class_node(definition: Definition) -> ast.ClassDef:

@@ -10,6 +10,7 @@ from ..feedforward import Mlp
 from ..grid import Grid
 from ..linear import Linear
 from ..norm import NormFactory, layer_norm
+from ..recompute import through
 
 
 class TokenTransformer(nn.Module):
@@ -49,9 +50,9 @@ class TokenTransformer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
-        q, k, v = self.qkv(self.norm1(x)).unsqueeze(1).chunk(3, dim=-1)
+        q, k, v = through(self.norm1, x, self.qkv).unsqueeze(1).chunk(3, dim=-1)
         x = (v + self.dropout(self.proj(self.attend(q, k, v)))).squeeze(1)
-        return x + self.dropout(self.mlp(self.norm2(x), grid))
+        return x + self.dropout(through(self.norm2, x, self.mlp, grid))
 
 
 def token_performer(dim: int, out_dim: int, *, dropout: float = 0.1) -> TokenTransformer:
