@@ -105,6 +105,29 @@ def test_a_wrong_width_or_dtype_is_told_by_torch() -> None:
         ours(torch.randn(2, 8, dtype=torch.bfloat16))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_sparse_inputs_and_weights_are_torchs(dtype: torch.dtype) -> None:
+    _, plain = both(8, 4, False)
+    weight, x = plain.weight.detach().to(dtype), torch.randn(2, 8, dtype=dtype)
+    with torch.no_grad():
+        assert torch.equal(linear.linear(x.to_sparse(), weight, None), nn.functional.linear(x.to_sparse(), weight))
+        assert torch.equal(linear.linear(x, weight.to_sparse(), None), nn.functional.linear(x, weight.to_sparse()))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_bfloat16_of_every_layout_without_gradients(bias: bool) -> None:
+    ours, plain = (layer.bfloat16() for layer in both(8, 4, bias))
+    dense = torch.randn(2, 3, 8, dtype=torch.bfloat16)
+    with torch.no_grad():
+        for x in (
+            dense,
+            dense[:, 1:],
+            dense[:, :, None].transpose(1, 2),
+            dense.transpose(1, 2).contiguous().transpose(1, 2),
+        ):
+            torch.testing.assert_close(ours(x), plain(x))
+
+
 def test_empty_and_flat_inputs_are_torchs() -> None:
     ours, plain = both(8, 4, True)
     assert ours(torch.randn(0, 8)).shape == (0, 4)

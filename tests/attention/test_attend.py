@@ -73,6 +73,18 @@ def test_talking_heads_mix_before_and_after_the_softmax(lead: tuple[int, ...]) -
         torch.testing.assert_close(attend(q, k, v, given), weights @ v)
 
 
+def test_the_bias_of_mixed_logits_is_left_out_where_no_gradient_asks_for_it() -> None:
+    """It is the same for every key: with it or without, the weights are the same, and its gradient is zero rather than missing."""
+    attend = stirred(TalkingHeadsAttend(HEADS))
+    assert isinstance(attend, TalkingHeadsAttend)
+    q, k, v = qkv(2)
+    y = attend(q, k, v)
+    with torch.no_grad():
+        torch.testing.assert_close(attend(q, k, v), y)
+    (gradient,) = torch.autograd.grad(y.square().sum(), attend.mix_logits.bias)
+    torch.testing.assert_close(gradient, torch.zeros_like(gradient))
+
+
 def test_fresh_talking_heads_are_plain_attention() -> None:
     q, k, v = qkv(2)
     torch.testing.assert_close(TalkingHeadsAttend(HEADS).double()(q, k, v), SoftmaxAttend()(q, k, v))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ..grid import Grid, image_grid
 from ..linear import Linear
 from ..norm import NormFactory, layer_norm
-from .relative_bias import heads_first, offset_indices, pad_prefix
+from .relative_bias import line_offsets, pad_prefix, pairwise
 
 
 class DynamicBias(nn.Module):
@@ -45,8 +45,8 @@ class DynamicBias(nn.Module):
         size = image_grid(grid, "DynamicBias")
         if size == (0, 0):
             return self.fc.weight.new_zeros(self.heads, prefix, prefix)
-        rows, columns = offset_indices(size, self.fc.weight.device)
-        return pad_prefix(heads_first(self.offsets(size)[rows, columns]), prefix)
+        rows, columns = (line_offsets(side, self.fc.weight.device) for side in size)
+        return pad_prefix(pairwise(self.offsets(size).permute(2, 0, 1), rows, columns), prefix)
 
     def extra_repr(self) -> str:
         return f"heads={self.heads}"

@@ -17,19 +17,20 @@ def pad_prefix(bias: Tensor, prefix: int) -> Tensor:
     return F.pad(bias, (prefix, 0, prefix, 0)) if prefix else bias
 
 
-def heads_first(bias: Tensor) -> Tensor:
-    """``(n, m, heads)`` as ``(heads, n, m)``, copied while it is small.
+def pairwise(table: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """A table ``(heads, R, C)`` as the bias of each pair of places: ``(heads, h * w, H * W)``.
 
-    As a view it would give its layout to its sum with the masks of all windows, which the fused kernel would then copy.
+    ``rows (h, H)`` and ``columns (w, W)`` say where in the table a query's and a key's row and column are read.
     """
-    return bias.permute(2, 0, 1).contiguous()
+    # First all pairs of columns, then all pairs of rows: on a CPU, reading each pair of places by both at once took 2 to 6 times as long.
+    read = table.index_select(2, columns.flatten()).index_select(1, rows.flatten())
+    return read.unflatten(2, columns.shape).unflatten(1, rows.shape).transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
 
-def offset_indices(grid: tuple[int, int], device: torch.device | None = None) -> tuple[Tensor, Tensor]:
-    """Query minus key, rows and columns, shifted to start at 0: two ``(H*W, H*W)`` tensors of ints."""
-    rows = torch.arange(grid[0], device=device).repeat_interleave(grid[1])
-    columns = torch.arange(grid[1], device=device).repeat(grid[0])
-    return rows[:, None] - rows[None] + grid[0] - 1, columns[:, None] - columns[None] + grid[1] - 1
+def line_offsets(side: int, device: torch.device | None = None) -> Tensor:
+    """Query minus key along a side, shifted to start at 0: ``(side, side)`` ints."""
+    places = torch.arange(side, device=device)
+    return places[:, None] - places[None] + side - 1
 
 
 class RelativeBias(nn.Module):
@@ -63,8 +64,8 @@ class RelativeBias(nn.Module):
 
     def forward(self, grid: Grid, prefix: int = 0) -> Tensor:
         size = image_grid(grid, "RelativeBias")
-        rows, columns = offset_indices(size, self.table.device)
-        return pad_prefix(heads_first(self.offsets(size)[rows, columns]), prefix)
+        rows, columns = (line_offsets(side, self.table.device) for side in size)
+        return pad_prefix(pairwise(self.offsets(size).permute(2, 0, 1), rows, columns), prefix)
 
     def extra_repr(self) -> str:
         return f"heads={self.heads}, grid={self.grid}"
@@ -96,8 +97,7 @@ class DistanceBias(nn.Module):
         table = resize_table(self.table[None], larger)[0]
         rows = _distances(height, self.stride[0], table.device)
         columns = _distances(width, self.stride[1], table.device)
-        bias = table[:, rows[:, None, :, None], columns[None, :, None, :]]
-        return pad_prefix(bias.flatten(3, 4).flatten(1, 2), prefix)
+        return pad_prefix(pairwise(table, rows, columns), prefix)
 
     def extra_repr(self) -> str:
         return f"heads={self.heads}, grid={self.grid}, stride={self.stride}"
