@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from ..grid import Grid
 from ..linear import Linear
 from .attend import Attend, SoftmaxAttend, add_bias
+from .materialize import materialized
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
@@ -74,7 +75,7 @@ class Attention(nn.Module):
 
     def bias(self, grid: Grid, prefix: int, mask: Tensor | None = None) -> Tensor | None:
         """The bias of the logits over ``prefix`` tokens and ``grid``, and a mask added to it."""
-        position_bias = None if self.position_bias is None else self.position_bias(grid, prefix)
+        position_bias = None if self.position_bias is None else materialized(self.position_bias(grid, prefix))
         return add_bias(position_bias, mask)
 
     def output(self, values: Tensor) -> Tensor:

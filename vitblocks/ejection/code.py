@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from ..attention.materialize import materialized
 from ..recompute import through
 from .source import Definition, load, resolve
 
@@ -72,26 +74,31 @@ def _method_texts(definition: Definition) -> dict[str, str]:
     }
 
 
-_THROUGH = Definition(through.__module__, through.__name__)
+# What decides how a result comes about, and is no architecture: by what its call is replaced.
+_WRITTEN_OUT: dict[Definition, Callable[..., str]] = {
+    Definition(through.__module__, through.__name__): lambda first, x, then, *rest: (
+        f"{then}({', '.join([f'{first}({x})', *rest])})"
+    ),
+    Definition(materialized.__module__, materialized.__name__): lambda x: x,
+}
 
 
 def _function_text(module: str, node: ast.stmt) -> str:
-    """The text of a function, with ``through(first, x, then, *rest)`` as ``then(first(x), *rest)``: what is kept is no architecture."""
+    """The text of a function, with ``through(first, x, then)`` as ``then(first(x))`` and ``materialized(x)`` as ``x``."""
     text = statement_text(module, node)
-    if through.__name__ not in load(module).bindings or resolve(module, through.__name__) != _THROUGH:
-        return text
-    while calls := [call for call in ast.walk(ast.parse(text)) if _is_through(call)]:
+    names = {each.name: each for each in _WRITTEN_OUT if each.name in load(module).bindings}
+    names = {name: each for name, each in names.items() if resolve(module, name) == each}
+    while calls := [call for call in ast.walk(ast.parse(text)) if _called(call) in names]:
         edits = Edits(text)
         for call in calls:
             assert isinstance(call, ast.Call)
-            first, x, then, *rest = map(edits.source, call.args)
-            edits.replace_node(call, f"{then}({', '.join([f'{first}({x})', *rest])})")
+            edits.replace_node(call, _WRITTEN_OUT[names[_called(call)]](*map(edits.source, call.args)))
         text = edits.result()
     return text
 
 
-def _is_through(node: ast.AST) -> bool:
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == through.__name__
+def _called(node: ast.AST) -> str:
+    return node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
 
 
 def class_node(definition: Definition) -> ast.ClassDef:

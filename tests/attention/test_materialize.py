@@ -1,0 +1,56 @@
+"""What a compiler may not look into: the same numbers and gradients, and nothing of it in what is exported."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vitblocks.attention import GlobalAttention
+from vitblocks.attention.materialize import _copy, materialized
+from vitblocks.position import RelativeBias
+
+
+class Attending(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.attn = GlobalAttention(8, 2, position_bias=RelativeBias(2, (3, 4)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.attn(x, (3, 4))
+
+
+def names(graph: torch.fx.Graph) -> list[str]:
+    return [str(node.target) for node in graph.nodes if node.op == "call_function"]
+
+
+def test_it_is_nothing_outside_of_a_compiler() -> None:
+    x = torch.randn(3)
+    assert materialized(x) is x
+
+
+def test_compiled_it_is_an_operator_with_the_same_gradients() -> None:
+    model, x, seen = Attending(), torch.randn(2, 12, 8), []
+
+    def backend(graph: torch.fx.GraphModule, inputs: Any) -> Any:
+        seen.extend(names(graph.graph))
+        return graph
+
+    compiled = torch.compile(model, fullgraph=True, backend=backend)
+    parameters = list(model.parameters())
+    found, expected = (torch.autograd.grad(way(x).square().sum(), parameters) for way in (compiled, model))
+    torch.testing.assert_close(found, expected)
+    assert sum("materialized" in name for name in seen) == 1
+
+
+def test_an_exported_model_has_nothing_of_it() -> None:
+    program = torch.export.export(Attending(), (torch.randn(2, 12, 8),))
+    assert not any("vitblocks" in name for name in names(program.graph))
+
+
+def test_it_follows_the_rules_of_operators() -> None:
+    for x in (torch.randn(2, 3, 4, requires_grad=True), torch.randn(3, 2, 4).transpose(0, 1)):
+        torch.library.opcheck(_copy, (x,))
+    batch = torch.randn(4, 2, 3)
+    assert torch.equal(torch.vmap(_copy, in_dims=1)(batch), batch.transpose(0, 1))
