@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import vitblocks
 from vitblocks.attention.talking_heads import HeadMix
+from vitblocks.depthwise import DepthwiseConv2d, with_torch_convolutions
 from vitblocks.linear import _Product, _product
 
 from .memory import peak_bytes, pin_allocator
@@ -129,6 +130,31 @@ def head_mix() -> Measurement:
     return Measurement("mixing heads: one product a sample, against a Linear over the permuted tensor", ours, other)
 
 
+def depthwise(several: int, dtype: torch.dtype) -> tuple[Work, Work]:
+    """A strided convolution with its gradients, as the package computes it and as ``nn.Conv2d`` does."""
+    image = torch.randn(8, 192, 28, 28, dtype=dtype).contiguous(memory_format=torch.channels_last).requires_grad_()
+    ours = DepthwiseConv2d(192, several * 192, 3, 2, 1).to(dtype)
+
+    def way(conv: nn.Module) -> Work:
+        inputs = [image, *conv.parameters()]
+        return lambda: torch.autograd.grad(conv(image).sum(), inputs)
+
+    return way(ours), way(with_torch_convolutions(ours))
+
+
+def strided_depthwise_in_bfloat16() -> Measurement:
+    return Measurement(
+        "a strided depthwise convolution in bfloat16, with gradients: theirs in float32, against PyTorch's",
+        *depthwise(1, torch.bfloat16),
+    )
+
+
+def two_channels_of_each() -> Measurement:
+    return Measurement(
+        "two channels of each, with gradients: two depthwise convolutions, against one", *depthwise(2, torch.float32)
+    )
+
+
 def training_steps() -> Measurement:
     """A training step of a ViT-S as it is, and with every intermediate result kept."""
     images, labels = torch.randn(8, 3, 224, 224), torch.randint(1000, (8,))
@@ -158,6 +184,8 @@ def main() -> None:
         tokens_in_bfloat16,
         transposed_keys,
         head_mix,
+        strided_depthwise_in_bfloat16,
+        two_channels_of_each,
         training_steps,
     ):
         what, ours, other = make()

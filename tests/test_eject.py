@@ -49,6 +49,7 @@ from vitblocks import (
 )
 from vitblocks.contract import contract
 from vitblocks.demo.hybrid import hybrid
+from vitblocks.depthwise import with_torch_convolutions
 from vitblocks.ejection import pairwise
 
 
@@ -73,6 +74,7 @@ def check(model: nn.Module, image: Tensor, *, text: str | None = None) -> str:
     assert list(actual) == list(expected)
     assert {k: (t.shape, t.dtype) for k, t in actual.items()} == {k: (t.shape, t.dtype) for k, t in expected.items()}
     flat.load_state_dict(expected)
+    model = with_torch_convolutions(model)  # as the file has them
     for mode in (False, True):
         model.train(mode), flat.train(mode)
         ours, theirs = model(image), flat(image)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import __version__
+from ..depthwise import with_torch_convolutions
 from ..linear import with_torch_linears
 from .classes import Classes, names_of
 from .code import Code
@@ -23,8 +24,9 @@ def eject(model: nn.Module, *, sample: Tensor | None = None) -> str:
     """The model as the text of one Python file that needs torch alone, to be read and changed.
 
     The file has a function ``build_model()``. What it returns has the model's state_dict keys, shapes and dtypes, and after
-    ``load_state_dict(model.state_dict())`` the model's outputs to the bit, but for :class:`~vitblocks.Linear`, which becomes ``nn.Linear``:
-    where that takes oneDNN's product on a CPU, outputs agree to rounding. Each class in the file holds the code that ``forward`` runs, and
+    ``load_state_dict(model.state_dict())`` the model's outputs to the bit, but for :class:`~vitblocks.Linear` and
+    :class:`~vitblocks.depthwise.DepthwiseConv2d`, which become ``nn.Linear`` and ``nn.Conv2d``: where those take faster ways on a CPU,
+    outputs agree to rounding. Each class in the file holds the code that ``forward`` runs, and
     a constructor with what all its instances in this model have in common; what differs between them is its arguments.
 
     The text is run and compared before it is returned: the state always; the outputs in evaluation on ``sample``, or on a random
@@ -43,7 +45,8 @@ def eject(model: nn.Module, *, sample: Tensor | None = None) -> str:
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
     check_tree(model)
-    model = with_torch_linears(model)  # which of two products is the faster one is no part of the architecture
+    # Which of several ways is the fastest one is no part of the architecture.
+    model = with_torch_convolutions(with_torch_linears(model))
     dtype = _dtype(model)
     reach, reader, expression = _read(model)
     kinds = dict.fromkeys(type(module) for module in model.modules() if is_project(type(module)))

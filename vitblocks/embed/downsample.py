@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..depthwise import DepthwiseConv2d
 from ..grid import Grid, Size, image_grid, require_no_prefix, to_pair
 from ..linear import Linear
 from ..norm import LayerNorm, MapNorm, NormFactory, layer_norm
@@ -56,7 +57,7 @@ class PoolingDownsample(Downsample):
         """Raises ValueError unless ``dim`` divides ``out_dim``."""
         if out_dim % dim:
             raise ValueError(f"out_dim must be a multiple of dim {dim}, got {out_dim}: every channel becomes several")
-        conv = nn.Conv2d(dim, out_dim, stride + 1, stride, stride // 2, groups=dim)
+        conv = DepthwiseConv2d(dim, out_dim, stride + 1, stride, stride // 2)
         super().__init__(conv, prefix=Linear(dim, out_dim))
 
 

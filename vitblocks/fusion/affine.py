@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from ..depthwise import DepthwiseConv2d
 from ..embed.adaptors import PatchConv2d, SlidingConv2d
 from ..linear import LINEARS
 from ..norm import BatchNorm
@@ -15,7 +16,7 @@ Linear: TypeAlias = nn.Linear | nn.Conv1d | nn.Conv2d
 """Layers whose outputs are linear in their inputs, channel by channel."""
 
 # By type, not isinstance: a subclass may compute something else.
-_LINEAR = (*LINEARS, nn.Conv1d, nn.Conv2d, PatchConv2d, SlidingConv2d)
+_LINEAR = (*LINEARS, nn.Conv1d, nn.Conv2d, DepthwiseConv2d, PatchConv2d, SlidingConv2d)
 
 
 class Affine(NamedTuple):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..attention import SoftmaxAttend
+from ..depthwise import DepthwiseConv2d
 from ..embed.adaptors import PatchConv2d, SlidingConv2d
 from ..feedforward import ConvFeedForward, GatedMlp, Mlp
 from ..linear import LINEARS
@@ -73,7 +74,7 @@ def _packable(module: nn.Module) -> bool:
     if type(module) in LINEARS:
         return True
     return (
-        type(module) in (nn.Conv2d, PatchConv2d, SlidingConv2d)
+        type(module) in (nn.Conv2d, DepthwiseConv2d, PatchConv2d, SlidingConv2d)
         and isinstance(module, nn.Conv2d)
         and module.padding_mode == "zeros"
         and not isinstance(module.padding, str)
