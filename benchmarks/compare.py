@@ -79,7 +79,8 @@ def run(task: Task, threads: int) -> Row:
         return {**asdict(task), "threads": threads, "error": f"no result after {FAILED} seconds"}
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-        return {**asdict(task), "threads": threads, "error": lines[-1][:300]}
+        said = next((line for line in reversed(lines) if "Error: " in line), lines[-1])
+        return {**asdict(task), "threads": threads, "error": said[:300]}
     return {**asdict(task), "threads": threads, **json.loads(done.stdout.strip().splitlines()[-1])}
 
 
