@@ -53,10 +53,7 @@ def tasks(options: argparse.Namespace) -> Iterator[Task]:
     """Everything that was asked for: times first, then memory, a task for each side."""
     batches = options.batches or ([1, 8] if options.device == "cpu" else [1, 64])
     phases = [(INFERENCE, batch) for batch in batches] + [(TRAINING, batches[-1])]
-    named = [
-        peer.name for peer in PEERS if not options.only or any(p.lower() in peer.name.lower() for p in options.only)
-    ]
-    for peer in named:
+    for peer in selected(options.only):
         for phase, batch in phases:
             for dtype in options.dtypes:
                 for mode in options.modes:
@@ -67,6 +64,18 @@ def tasks(options: argparse.Namespace) -> Iterator[Task]:
                         yield task
                     if "memory" in options.measures and batch == batches[-1]:
                         yield from (replace(task, side=side) for side in ("ours", "theirs"))
+
+
+def selected(only: Sequence[str] | None) -> list[str]:
+    """The peers whose names have one of these parts; a whole name takes that peer alone. All if None."""
+    names = [peer.name for peer in PEERS]
+    if not only:
+        return names
+    return [
+        name
+        for name in names
+        if any(name == part or (part not in names and part.lower() in name.lower()) for part in only)
+    ]
 
 
 def run(task: Task, threads: int) -> Row:
@@ -127,7 +136,7 @@ def asked(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"), help="folder for what is written")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="threads (default: the cores)")
-    parser.add_argument("--only", nargs="+", help="parts of names such as CaiT or timm (default: all peers)")
+    parser.add_argument("--only", nargs="+", help="names, or parts such as CaiT or timm (default: all peers)")
     parser.add_argument("--batches", nargs="+", type=int, help="default: 1 8; on a GPU 1 64. Training takes the last")
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
     parser.add_argument("--modes", nargs="+", choices=list(MODES), default=["eager", "fused"])
