@@ -137,5 +137,5 @@ def picture(rows: Sequence[Row], path: Path) -> None:
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncols=3, frameon=False, fontsize=8)
     figure.tight_layout(rect=(0, 0.02 + 0.03 * -(-len(labels) // 3), 1, 1))
-    figure.savefig(path, dpi=100)
+    figure.savefig(path, dpi=96)
     plt.close(figure)
