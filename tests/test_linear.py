@@ -125,7 +125,7 @@ def test_bfloat16_of_every_layout_without_gradients(bias: bool) -> None:
             dense[:, :, None].transpose(1, 2),
             dense.transpose(1, 2).contiguous().transpose(1, 2),
         ):
-            torch.testing.assert_close(ours(x), plain(x))
+            torch.testing.assert_close(ours(x), plain(x), rtol=0.016, atol=1e-3)
 
 
 def test_empty_and_flat_inputs_are_torchs() -> None:

