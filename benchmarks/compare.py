@@ -29,6 +29,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from .command import require_threads
 from .compare_report import picture, report
 from .measure import MODES, TRAINING, Task
 from .memory import ALLOCATOR
@@ -150,8 +151,7 @@ def asked(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--with", dest="others", nargs="+", type=Path, default=[], help="further compare.json to add")
     parser.add_argument("--report", action="store_true", help="measure nothing, write the report of what is there")
     options = parser.parse_args(arguments)
-    if options.threads < 1:
-        parser.error(f"--threads must be at least 1, got {options.threads}")
+    require_threads(parser, options.threads)
     if options.quick:
         options.only = options.only or QUICK
         options.batches = options.batches or [1]

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 import vitblocks
 from vitblocks.attention.talking_heads import HeadMix
-from vitblocks.depthwise import DepthwiseConv2d, with_torch_convolutions
+from vitblocks.depthwise import DepthwiseConv2d
+from vitblocks.faster import with_torch_types
 from vitblocks.linear import _Product, _product
 
 from .memory import peak_bytes, pin_allocator
@@ -139,7 +140,7 @@ def depthwise(several: int, dtype: torch.dtype) -> tuple[Work, Work]:
         inputs = [image, *conv.parameters()]
         return lambda: torch.autograd.grad(conv(image).sum(), inputs)
 
-    return way(ours), way(with_torch_convolutions(ours))
+    return way(ours), way(with_torch_types(ours, DepthwiseConv2d))
 
 
 def strided_depthwise_in_bfloat16() -> Measurement:

@@ -92,17 +92,25 @@ def operations(work: Work) -> int:
     return counter.get_total_flops()
 
 
+def step(loss: Callable[[], torch.Tensor], model: nn.Module) -> Work:
+    """Forward and backward."""
+
+    def work() -> None:
+        loss().backward()
+        for parameter in model.parameters():
+            parameter.grad = None
+
+    return work
+
+
 def training_step(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, dtype: torch.dtype) -> Work:
     """Forward, cross entropy and backward; in a half precision by autocast, as one trains."""
 
-    def step() -> None:
+    def loss() -> torch.Tensor:
         with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
             logits = model(images)
             if isinstance(logits, tuple):  # a class and a distillation head, each with logits of its own in training
                 logits = sum(logits) / len(logits)
-            loss = nn.functional.cross_entropy(logits, labels)
-        loss.backward()
-        for parameter in model.parameters():
-            parameter.grad = None
+            return nn.functional.cross_entropy(logits, labels)
 
-    return step
+    return step(loss, model)

@@ -13,7 +13,6 @@ A table is printed, and written to the folder of ``--output`` as ``savings.md``,
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -27,8 +26,9 @@ from vitblocks import MAE, ATSViT, SimMIM, ViT
 from vitblocks.attention import Attend
 from vitblocks.objectives.encoder import Encoder
 
+from .command import options_of, parser, ran_on
 from .memory import peak_bytes, pin_allocator
-from .pairing import Work, compare, operations
+from .pairing import Work, compare, operations, step
 from .swap import machine
 from .tables import markdown
 
@@ -154,17 +154,6 @@ def left(model: nn.Module, images: Tensor) -> int:
     return int(model.encode(images)[1][0])  # type: ignore[operator]
 
 
-def step(loss: Callable[[], Tensor], model: nn.Module) -> Work:
-    """Forward and backward."""
-
-    def work() -> None:
-        loss().backward()
-        for parameter in model.parameters():
-            parameter.grad = None
-
-    return work
-
-
 def dense_encoder(settings: Settings) -> Encoder:
     """The encoder of a ViT, as an objective runs it."""
     return Encoder(ViT(**settings.model)).to(settings.device)
@@ -247,15 +236,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def asked(arguments: Sequence[str] | None) -> tuple[Settings, Path]:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.savings", description="What dropping tokens saves.")
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"), help="folder for the results")
-    parser.add_argument("--quick", action="store_true", help="a tiny model, few pairs: to see that it works")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
-    parser.add_argument("--device", default="cpu", help="where to run (default: cpu)")
-    options = parser.parse_args(arguments)
-    if options.threads < 1:
-        parser.error(f"--threads must be at least 1, got {options.threads}")
-    torch.set_num_threads(options.threads)
+    options = options_of(parser("savings", "What dropping tokens saves.", "a tiny model, few pairs"), arguments)
     if options.quick:
         return Settings(64, 48, 4, 2, 24, 1, (2,), 2, seconds=0.0, device=options.device), options.output
     return Settings(device=options.device), options.output
@@ -270,14 +251,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             rows.append(measure(pair, settings))
             print(f"{pair.what}, batch {pair.batch}: {rows[-1].ratio:.2f}", flush=True)
     where = machine()
-    words = (
-        f"{where['processor']}, {where['threads']} thread(s), Python {where['python']}, torch {where['torch']}, on "
-        f"{settings.device}; images of {settings.image_size}, {settings.dim} channels, {settings.depth} blocks, float32."
-    )
+    words = f"{ran_on(where, settings.device)}; images of {settings.image_size}, {settings.dim} channels, {settings.depth} blocks, float32."
     results = {"machine": where, "settings": asdict(settings), "rows": [asdict(row) for row in rows]}
     (folder / "savings.json").write_text(json.dumps(results, indent=1) + "\n")
-    (folder / "savings.md").write_text(f"{table(rows)}\n\n{words}\n")
-    print(f"{table(rows)}\n\n{words}\nwritten to {folder}: savings.md, savings.json")
+    report = f"{table(rows)}\n\n{words}\n"
+    (folder / "savings.md").write_text(report)
+    print(f"{report}written to {folder}: savings.md, savings.json")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ A table is printed, and written to the folder of ``--output`` as ``scaling.md``,
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import statistics
@@ -28,6 +27,7 @@ from PIL import Image
 
 from vitblocks.grid import Grid
 
+from .command import options_of, parser, ran_on
 from .kinds import DIM, HEADS, KINDS, Kind
 from .memory import peak_bytes, pin_allocator
 from .pairing import Work, seconds_of
@@ -282,16 +282,9 @@ def run(settings: Settings, names: Sequence[str]) -> list[Curve]:
 
 
 def asked(arguments: Sequence[str] | None) -> tuple[Settings, list[str], Path]:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description="The cost of attention kinds.")
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"), help="folder for the results")
-    parser.add_argument("--quick", action="store_true", help="up to 576 tokens, a call each: to see that it works")
-    parser.add_argument("--only", nargs="+", choices=KINDS, metavar="KIND", help="some of the kinds")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
-    parser.add_argument("--device", default="cpu", help="where to run (default: cpu)")
-    options = parser.parse_args(arguments)
-    if options.threads < 1:
-        parser.error(f"--threads must be at least 1, got {options.threads}")
-    torch.set_num_threads(options.threads)
+    made = parser("scaling", "The cost of attention kinds.", "up to 576 tokens, a call each")
+    made.add_argument("--only", nargs="+", choices=KINDS, metavar="KIND", help="some of the kinds")
+    options = options_of(made, arguments)
     settings = Settings(device=options.device)
     if options.quick:
         settings = Settings(
@@ -306,21 +299,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     start = time.perf_counter()
     curves = run(settings, names)
     seconds = round(time.perf_counter() - start)
+    where = machine()
     results = {
-        "machine": machine(),
+        "machine": where,
         "seconds": seconds,
         "settings": asdict(settings),
         "curves": [asdict(made) for made in curves],
     }
-    where = machine()
-    words = (
-        f"{where['processor']}, {where['threads']} thread(s), Python {where['python']}, torch {where['torch']}, "
-        f"on {settings.device}; {DIM} channels, {HEADS} heads, one image, float32; {seconds} s in all."
-    )
+    words = f"{ran_on(where, settings.device)}; {DIM} channels, {HEADS} heads, one image, float32; {seconds} s in all."
+    report = f"{table(curves, settings)}\n\n{words}\n"
     (folder / "scaling.json").write_text(json.dumps(results, indent=1) + "\n")
-    (folder / "scaling.md").write_text(f"{table(curves, settings)}\n\n{words}\n")
+    (folder / "scaling.md").write_text(report)
     plot(curves, settings, folder / "scaling.png")
-    print(f"{table(curves, settings)}\n\n{words}\nwritten to {folder}: scaling.md, scaling.json, scaling.png")
+    print(f"{report}written to {folder}: scaling.md, scaling.json, scaling.png")
 
 
 if __name__ == "__main__":

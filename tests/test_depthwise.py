@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from vitblocks.depthwise import DepthwiseConv2d, _Strided, with_torch_convolutions
+from tests.gradients import results
+from vitblocks.depthwise import DepthwiseConv2d, _Strided
+from vitblocks.faster import with_torch_types
 
 
 def both(channels: int, several: int, stride: int = 2, *, bias: bool = True) -> tuple[nn.Conv2d, nn.Conv2d]:
@@ -18,16 +20,6 @@ def both(channels: int, several: int, stride: int = 2, *, bias: bool = True) -> 
     plain = nn.Conv2d(channels, several * channels, 3, stride, 1, groups=channels, bias=bias)
     plain.load_state_dict(ours.state_dict())
     return ours, plain
-
-
-def results(layer: nn.Module, x: Tensor) -> list[Tensor]:
-    """The output, its gradients, and the gradients of a gradient."""
-    x = x.detach().requires_grad_()
-    y = layer(x)
-    inputs = [x, *layer.parameters()]
-    first = torch.autograd.grad(y.float().square().sum(), inputs, create_graph=True)
-    second = torch.autograd.grad(first[0].float().square().sum(), inputs[:2])
-    return [y, *first, *second]
 
 
 def require_close(found: list[Tensor], expected: list[Tensor], tolerance: float) -> None:
@@ -144,7 +136,7 @@ def test_refuses_what_nn_conv2d_refuses() -> None:
 
 def test_as_torchs_own() -> None:
     model = nn.Sequential(DepthwiseConv2d(4, 8, 3, 2, 1), nn.ReLU())
-    plain = with_torch_convolutions(model)
+    plain = with_torch_types(model, DepthwiseConv2d)
     x = torch.randn(1, 4, 8, 8)
     assert [type(layer) for layer in plain.children()] == [nn.Conv2d, nn.ReLU]
     assert type(model[0]) is DepthwiseConv2d

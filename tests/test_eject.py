@@ -49,8 +49,9 @@ from vitblocks import (
 )
 from vitblocks.contract import contract
 from vitblocks.demo.hybrid import hybrid
-from vitblocks.depthwise import with_torch_convolutions
+from vitblocks.depthwise import DepthwiseConv2d
 from vitblocks.ejection import pairwise
+from vitblocks.faster import with_torch_types
 
 
 def load(text: str) -> nn.Module:
@@ -74,7 +75,7 @@ def check(model: nn.Module, image: Tensor, *, text: str | None = None) -> str:
     assert list(actual) == list(expected)
     assert {k: (t.shape, t.dtype) for k, t in actual.items()} == {k: (t.shape, t.dtype) for k, t in expected.items()}
     flat.load_state_dict(expected)
-    model = with_torch_convolutions(model)  # as the file has them
+    model = with_torch_types(model, DepthwiseConv2d)  # as the file has them
     for mode in (False, True):
         model.train(mode), flat.train(mode)
         ours, theirs = model(image), flat(image)

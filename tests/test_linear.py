@@ -15,6 +15,7 @@ from torch.func import functional_call, grad, vmap
 from torch.utils.flop_counter import FlopCounterMode
 
 import vitblocks
+from tests.gradients import results
 from vitblocks import Linear, linear
 
 HAS_ONEDNN = hasattr(torch.ops.mkldnn, "_linear_pointwise") and torch.backends.mkldnn.is_available()
@@ -34,16 +35,6 @@ def both(in_dim: int, out_dim: int, bias: bool) -> tuple[Linear, nn.Linear]:
     ours, plain = Linear(in_dim, out_dim, bias=bias), nn.Linear(in_dim, out_dim, bias=bias)
     plain.load_state_dict(ours.state_dict())
     return ours, plain
-
-
-def results(layer: nn.Linear, x: Tensor) -> list[Tensor]:
-    """The output, its gradients, and the gradients of a gradient."""
-    x = x.detach().requires_grad_()
-    y = layer(x)
-    inputs = [x, *layer.parameters()]
-    first = torch.autograd.grad(y.square().sum(), inputs, create_graph=True)
-    second = torch.autograd.grad(first[0].square().sum(), [x, layer.weight])
-    return [y, *first, *second]
 
 
 @given(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +9,7 @@ import torch.autograd.forward_ad as forward_ad
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .faster import product_dtype, untraced
 from .grid import Size, to_pair
 
 
@@ -63,25 +63,12 @@ class Steps(NamedTuple):
     groups: int
 
 
-def with_torch_convolutions(model: nn.Module) -> nn.Module:
-    """A copy whose every :class:`DepthwiseConv2d` is an ``nn.Conv2d``, as :func:`~vitblocks.linear.with_torch_linears` does for Linears."""
-    copy = deepcopy(model)
-    for module in copy.modules():
-        if type(module) is DepthwiseConv2d:
-            module.__class__ = nn.Conv2d  # type: ignore[assignment]
-    return copy
-
-
 _HALF = (torch.bfloat16, torch.float16)
-_CAST = (torch.float32, *_HALF)
-"""What autocast casts; it leaves float64 alone."""
 
 
 def _convolve(image: Tensor, weight: Tensor, bias: Tensor | None, steps: Steps) -> Tensor:
-    autocast = torch.is_autocast_enabled("cpu")
-    dtype = torch.get_autocast_dtype("cpu") if autocast else image.dtype
-    castable = image.dtype in _CAST and weight.dtype in _CAST if autocast else weight.dtype is dtype
-    if steps.stride == (1, 1) or dtype not in _HALF or not castable or not _followed_backward_alone(image, weight):
+    dtype = product_dtype(image, weight)
+    if steps.stride == (1, 1) or dtype not in _HALF or not _followed_backward_alone(image, weight):
         return F.conv2d(image, weight, bias, *steps)
     bias = None if bias is None else bias.to(dtype)
     y: Tensor = _Strided.apply(image.to(dtype), weight.to(dtype), bias, steps)
@@ -94,8 +81,7 @@ def _followed_backward_alone(*tensors: Tensor) -> bool:
         torch.is_grad_enabled()
         and forward_ad._current_level < 0
         and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()  # type: ignore[attr-defined]
-        and not any(torch._C._functorch.is_functorch_wrapped_tensor(x) for x in tensors)
+        and untraced(*tensors)
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from functools import cache
 from math import prod
 from threading import Thread
@@ -15,6 +14,8 @@ import torch.autograd.forward_ad as forward_ad
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import register_flop_formula
+
+from .faster import product_dtype, untraced, with_torch_types
 
 _GAIN = 1.1
 """How much faster oneDNN must be to be taken: noise must not decide, or runs would differ in their last digits."""
@@ -41,11 +42,7 @@ LINEARS = (nn.Linear, Linear)
 
 def with_torch_linears(model: nn.Module) -> nn.Module:
     """A copy whose every :class:`Linear` is an ``nn.Linear``, for tools that go by the exact type, as ``quantize_dynamic`` does."""
-    copy = deepcopy(model)
-    for module in copy.modules():
-        if type(module) is Linear:
-            module.__class__ = nn.Linear  # type: ignore[assignment]
-    return copy
+    return with_torch_types(model, Linear)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -56,12 +53,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         # PyTorch calls oneDNN for these as well as we do, without our checks: 1.6 percent of a LeViT-256's time for one image.
         return F.linear(x, weight)
     # oneDNN's operators are unknown to autocast, so what it would cast is cast here.
-    autocast = torch.is_autocast_enabled("cpu")
-    dtype = torch.get_autocast_dtype("cpu") if autocast else x.dtype
-    castable = x.dtype in _CAST and weight.dtype in _CAST if autocast else weight.dtype is dtype
-    if not (x.is_cpu and castable and _plain(x, weight) and suits_onednn(dtype)):
+    dtype = product_dtype(x, weight)
+    if dtype is None or not (x.is_cpu and _plain(x, weight) and suits_onednn(dtype)):
         return F.linear(x, weight, bias)
-    if autocast:
+    if torch.is_autocast_enabled("cpu"):
         x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
     return _Product.apply(x, weight, bias) if _followed(x, weight, bias) else _product(x, weight, bias)
 
@@ -73,11 +68,8 @@ def _traced(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return (_compiled_product if suits and prefers_onednn() else F.linear)(x, weight, bias)
 
 
-# The checks below run at every call. Asked for in C rather than by PyTorch's wrappers in Python, they took half of their time, which is
-# 1 to 1.4 percent of a small model's for one image.
+# Asked for at every call: in C rather than by PyTorch's wrapper in Python.
 _enabled = torch._C._get_mkldnn_enabled
-_wrapped = torch._C._functorch.is_functorch_wrapped_tensor
-_tracing = torch._C._get_tracing_state
 
 
 def suits_onednn(dtype: torch.dtype) -> bool:
@@ -88,14 +80,13 @@ def suits_onednn(dtype: torch.dtype) -> bool:
 def _plain(x: Tensor, weight: Tensor) -> bool:
     """Whether these are tensors that an operator without any rules may get (no transform of ``torch.func`` holds them), and that fit."""
     return (
-        _tracing() is None
+        untraced(x, weight)
         and type(x) in _PLAIN
         and type(weight) in _PLAIN
         and x.dim() > 1
         and x.shape[-1] == weight.shape[1]
         and x.numel() > 0
         and x.layout is weight.layout is torch.strided
-        and not (_wrapped(x) or _wrapped(weight))
     )
 
 
@@ -112,8 +103,6 @@ def _followed(*tensors: Tensor | None) -> bool:
 
 
 _PLAIN = (Tensor, nn.Parameter)
-_CAST = (torch.float32, torch.bfloat16, torch.float16)
-"""What autocast casts; it leaves float64 alone."""
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.modules.module import _has_any_global_hook
 
+from .faster import untraced
+
 T = TypeVar("T")
 
 _NORMS = (nn.LayerNorm, nn.RMSNorm)
@@ -97,10 +99,9 @@ def _repeatable(first: nn.Module, value: Tensor) -> bool:
         cheap
         and not getattr(first, "inplace", False)
         and not _hooked(first)
-        and not torch.jit.is_tracing()  # type: ignore[attr-defined]
+        and untraced(value)
         and hooks._saved_tensors_hooks_is_enabled()  # type: ignore[attr-defined]
         and _ours(hooks._top_saved_tensors_default_hooks(False))
-        and not torch._C._functorch.is_functorch_wrapped_tensor(value)
     )
 
 

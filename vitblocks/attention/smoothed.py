@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
+from ..precision import at_least_float32
 from .attend import Attend
 
 
@@ -37,15 +37,15 @@ class SmoothedSoftmaxAttend(Attend):
         if logits.requires_grad:
             return logits.max(dim=-1, keepdim=True).values
         # Its maximum over half-precision numbers took three times as long as that of their float32 copies on a CPU.
-        return logits.to(_exact(logits.dtype)).amax(dim=-1, keepdim=True).to(logits.dtype)
+        return at_least_float32(logits).amax(dim=-1, keepdim=True).to(logits.dtype)
 
     def total(self, e: Tensor) -> Tensor:
         """What a row is divided by: ``(B, ..., heads, n, 1)``, in float32 at least."""
-        return e.sum(dim=-1, keepdim=True, dtype=_exact(e.dtype)) + self.eps
+        return at_least_float32(e).sum(dim=-1, keepdim=True) + self.eps
 
     def weights(self, q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
         e = self.exponentials(q, k, bias)
-        return ((e.to(_exact(e.dtype)) + self.eps / k.shape[-2]) / self.total(e)).to(q.dtype)
+        return ((at_least_float32(e) + self.eps / k.shape[-2]) / self.total(e)).to(q.dtype)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
         if self.training and self.dropout:
@@ -53,9 +53,5 @@ class SmoothedSoftmaxAttend(Attend):
         # The values are divided rather than the weights, and every key's share of eps goes by the mean of the values: two passes over
         # the attention matrix less.
         e = self.exponentials(q, k, bias)
-        mixed = e @ v + self.eps * v.mean(dim=-2, keepdim=True).to(_exact(v.dtype))
+        mixed = e @ v + self.eps * at_least_float32(v.mean(dim=-2, keepdim=True))
         return (mixed / self.total(e)).to(q.dtype)
-
-
-def _exact(dtype: torch.dtype) -> torch.dtype:
-    return torch.float32 if dtype.itemsize < 4 else dtype

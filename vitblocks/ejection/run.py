@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from .. import __version__
-from ..depthwise import with_torch_convolutions
-from ..linear import with_torch_linears
+from ..depthwise import DepthwiseConv2d
+from ..faster import with_torch_types
+from ..linear import Linear
 from .classes import Classes, names_of
 from .code import Code
 from .constructors import Constructors
@@ -46,7 +47,7 @@ def eject(model: nn.Module, *, sample: Tensor | None = None) -> str:
         raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
     check_tree(model)
     # Which of several ways is the fastest one is no part of the architecture.
-    model = with_torch_convolutions(with_torch_linears(model))
+    model = with_torch_types(model, Linear, DepthwiseConv2d)
     dtype = _dtype(model)
     reach, reader, expression = _read(model)
     kinds = dict.fromkeys(type(module) for module in model.modules() if is_project(type(module)))

@@ -16,7 +16,8 @@ Linear: TypeAlias = nn.Linear | nn.Conv1d | nn.Conv2d
 """Layers whose outputs are linear in their inputs, channel by channel."""
 
 # By type, not isinstance: a subclass may compute something else.
-_LINEAR = (*LINEARS, nn.Conv1d, nn.Conv2d, DepthwiseConv2d, PatchConv2d, SlidingConv2d)
+CONV2DS = (nn.Conv2d, DepthwiseConv2d, PatchConv2d, SlidingConv2d)
+_LINEAR = (*LINEARS, nn.Conv1d, *CONV2DS)
 
 
 class Affine(NamedTuple):

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from ..attention import SoftmaxAttend
-from ..depthwise import DepthwiseConv2d
-from ..embed.adaptors import PatchConv2d, SlidingConv2d
 from ..feedforward import ConvFeedForward, GatedMlp, Mlp
 from ..linear import LINEARS
+from .affine import CONV2DS
 from .headwise import HeadwiseAttend
 from .owners import Owners
 from .packed import PackedConv2d, PackedLinear, activation_of
@@ -74,7 +73,7 @@ def _packable(module: nn.Module) -> bool:
     if type(module) in LINEARS:
         return True
     return (
-        type(module) in (nn.Conv2d, DepthwiseConv2d, PatchConv2d, SlidingConv2d)
+        type(module) in CONV2DS
         and isinstance(module, nn.Conv2d)
         and module.padding_mode == "zeros"
         and not isinstance(module.padding, str)

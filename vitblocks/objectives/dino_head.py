@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..init import trunc_normal_linear
 from ..linear import Linear
 from ..norm import NormFactory
-from .masking import at_least_float32
+from ..precision import at_least_float32
 
 
 class WeightNormLinear(nn.Module):

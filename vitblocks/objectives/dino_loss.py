@@ -11,7 +11,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .masking import at_least_float32
+from ..precision import at_least_float32
 
 
 class Centering(nn.Module):

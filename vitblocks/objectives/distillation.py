@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ..head import AveragedHeads
 from ..model import Model
+from ..precision import at_least_float32
 from .encoder import PairError
-from .masking import at_least_float32
 
 
 def soft_distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:

@@ -16,13 +16,13 @@ from ..linear import Linear
 from ..model import Stage
 from ..norm import LayerNorm
 from ..position import SinePosition2d
+from ..precision import at_least_float32
 from .encoder import Encoder, Encodes
 from .masking import (
     Details,
     Pictures,
     Shuffle,
     as_mask,
-    at_least_float32,
     check_ratio,
     hide,
     kept_count,

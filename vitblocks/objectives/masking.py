@@ -167,11 +167,6 @@ def unpatchify(patches: Tensor, grid: Grid, patch: tuple[int, int]) -> Tensor:
     return image.permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)
 
 
-def at_least_float32(x: Tensor) -> Tensor:
-    """Half precision as float32, to sum up in."""
-    return x if x.itemsize >= 4 else x.float()
-
-
 def pictures(image: Tensor, reconstruction: Tensor, pixels: Tensor) -> Pictures:
     """What to look at, from the image, its reconstruction, and which ``pixels (B, H, W)`` were hidden."""
     reconstruction = reconstruction.to(image.dtype)

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from ..embed.adaptors import check_image, check_patches
 from ..grid import Grid, Size, split_prefix, to_pair
 from ..linear import Linear
+from ..precision import at_least_float32
 from .encoder import Encoder, Encodes
 from .masking import (
     Details,
     Pictures,
-    at_least_float32,
     check_ratio,
     hide,
     patchify,

@@ -11,6 +11,7 @@ from ..attention.attend import mask_bias
 from ..attention.base import FusedAttention, merge_heads
 from ..grid import Grid, num_prefix
 from ..norm import LayerNorm, NormFactory
+from ..precision import at_least_float32
 from ..prefix import require_prefix
 from ..recompute import through
 from ..residual import Shortcut
@@ -23,7 +24,7 @@ def real_tokens(x: Tensor) -> Tensor:
     """``(B, N)``: False for padding, which is an exactly zero row of the residual stream."""
     # Not any(x != 0), whose boolean of every entry took 8 times as long on a CPU; nor the extrema of half-precision numbers, which
     # took 4 times as long as those of their float32 copies.
-    x = x.detach() if x.itemsize >= 4 else x.detach().float()
+    x = at_least_float32(x.detach())
     return (x.amax(dim=-1) != 0) | (x.amin(dim=-1) != 0)
 
 
@@ -72,8 +73,7 @@ class TokenSampler(nn.Module):
 
     def picks(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """For each sampling point its place in the sorted scores ``(B, samples)``, and the sorted order ``(B, M)``."""
-        scores = scores if scores.itemsize >= 4 else scores.float()
-        ordered, order = scores.sort(dim=1, stable=True)
+        ordered, order = at_least_float32(scores).sort(dim=1, stable=True)
         cdf = ordered.cumsum(dim=1)
         lowest, highest = cdf.amin(dim=1, keepdim=True), cdf.amax(dim=1, keepdim=True)
         cdf = (cdf - lowest) / (highest - lowest).clamp(min=torch.finfo(cdf.dtype).tiny)
@@ -139,8 +139,7 @@ class AdaptiveSampling(nn.Module):
         class_bias = None if bias is None else bias[..., :1, :]
         with torch.no_grad():
             seen = self.attn.attend.weights(q[:, :, :1], k, class_bias).sum(dim=1)[:, 0, prefix:]
-            v = v if v.itemsize >= 4 else v.float()
-            scores = seen * torch.linalg.vector_norm(v, dim=(1, 3))[:, prefix:]
+            scores = seen * torch.linalg.vector_norm(at_least_float32(v), dim=(1, 3))[:, prefix:]
             return scores / scores.sum(dim=1, keepdim=True)
 
     @staticmethod

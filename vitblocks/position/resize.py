@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..precision import at_least_float32
+
 
 def resize_table(table: Tensor, size: tuple[int, int], mode: str = "bicubic") -> Tensor:
     """``(1, C, H, W) -> (1, C, *size)``, interpolated without antialiasing, which does not export; unchanged at its own size.
@@ -14,8 +16,7 @@ def resize_table(table: Tensor, size: tuple[int, int], mode: str = "bicubic") ->
     """
     if table.shape[-2:] == torch.Size(size):
         return table
-    exact = table if table.itemsize >= 4 else table.float()
-    return F.interpolate(exact, size=size, mode=mode, align_corners=False).to(table.dtype)
+    return F.interpolate(at_least_float32(table), size=size, mode=mode, align_corners=False).to(table.dtype)
 
 
 def resize_table_as_dino(table: Tensor, size: tuple[int, int]) -> Tensor:
@@ -26,6 +27,7 @@ def resize_table_as_dino(table: Tensor, size: tuple[int, int]) -> Tensor:
     """
     if table.shape[-2:] == torch.Size(size):
         return table
-    exact = table if table.itemsize >= 4 else table.float()
     factors = [(side + 0.1) / own for side, own in zip(size, table.shape[-2:], strict=True)]
-    return F.interpolate(exact, scale_factor=factors, mode="bicubic", align_corners=False).to(table.dtype)
+    return F.interpolate(at_least_float32(table), scale_factor=factors, mode="bicubic", align_corners=False).to(
+        table.dtype
+    )
