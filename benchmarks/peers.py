@@ -39,12 +39,20 @@ class Peer(NamedTuple):
 
 
 def allow_torchvision() -> None:
-    """Define the two operators without which torchvision does not import beside a torch that it was not built for."""
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for operator in ("nms", "qnms"):
-        if not hasattr(torch.ops.torchvision, operator):
+    """Import torchvision, after defining the two operators that it misses beside a torch which it was not built for.
+
+    Defined before a torchvision that has them, they would clash with its own.
+    """
+    try:
+        import_module("torchvision")
+    except RuntimeError as error:  # operator torchvision::nms does not exist
+        if "torchvision::" not in str(error):
+            raise
+        library = torch.library.Library("torchvision", "FRAGMENT")
+        for operator in ("nms", "qnms"):
             library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _LIBRARIES.append(library)  # the definitions live as long as it does
+        _LIBRARIES.append(library)  # the definitions live as long as it does
+        import_module("torchvision")
 
 
 _LIBRARIES: list[torch.library.Library] = []
@@ -61,12 +69,19 @@ class Logits(nn.Module):
         return self.model(images).logits
 
 
-def of_timm(architecture: str, theirs: str, ours: str, image_size: int = 224, **options: Any) -> Peer:
+def timm_model(name: str, **options: Any) -> Callable[[], nn.Module]:
+    """One of timm's by name, fresh weights, nothing random about it."""
+
     def build() -> nn.Module:
         allow_torchvision()
-        return import_module("timm").create_model(theirs, num_classes=1000)
+        # Some have a drop path of their own by default: 0.5 in NesT, 0.1 in Swin.
+        return import_module("timm").create_model(name, num_classes=1000, drop_path_rate=0.0, **options)
 
-    return Peer(architecture, "timm", build, published(ours, **options), image_size, "timm")
+    return build
+
+
+def of_timm(architecture: str, theirs: str, ours: str, image_size: int = 224, **options: Any) -> Peer:
+    return Peer(architecture, "timm", timm_model(theirs), published(ours, **options), image_size, "timm")
 
 
 def published(variant: str, **options: Any) -> Callable[[], Model]:
