@@ -117,12 +117,20 @@ def test_a_compiled_softmax_is_plain_attention() -> None:
 
 
 def test_what_leaves_the_fused_kernels_is_said() -> None:
-    row = {"model": "A", "phase": "inference", "batch": 1, "mode": "eager", "error": "x"}
+    row: dict[str, Any] = {"phase": "inference", "batch": 1, "mode": "eager"}
     sides = {f"{key}_{side}": 1 for key in ("images", "share", "peak") for side in ("ours", "theirs")}
-    measured = {**row, **sides, "ratio": 1.0, "low": 1.0, "high": 1.0, "attention_theirs": {"flash": 2}, "slow_ours": 2}
-    del measured["error"]
-    text = page(Results({}, rows=[row, measured | {"attention_ours": {"math": 2}}]))
-    assert "- A, inference, 1 image, eager: math 2" in text
+    rest = {**row, **sides, "ratio": 1.0, "low": 1.0, "high": 1.0, "attention_theirs": {"math": 2}, "slow_theirs": 2}
+    rows = [
+        {"model": "A", **row, "error": "x"},
+        {"model": "B", **rest, "attention_ours": {"math": 2}, "slow_ours": 2},
+        {"model": "C", **rest, "attention_ours": {"flash": 2}, "slow_ours": 0},
+        {"model": "D", **rest, "attention_ours": {}, "slow_ours": 0},
+    ]
+    _, said = page(Results({}, rows=rows)).split("## Ours off the fused kernels")
+    assert said.strip().split("\n") == [
+        "- B, inference, 1 image, eager: math 2",
+        "- D, inference, 1 image, eager: none seen",
+    ]
 
 
 def test_models_are_chosen_by_how_their_names_begin() -> None:
