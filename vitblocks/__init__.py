@@ -130,7 +130,8 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "SinePosition2d",
     ),
     "prefix": ("ClassToken", "PerToken"),
-    "registry": ("create_model", "list_models"),
+    "recipe": ("build", "describe"),
+    "registry": ("create_model", "list_models", "list_parts", "part"),
     "residual": ("DropPath", "LayerScale", "Residual", "Shortcut", "drop_path_schedule"),
     "surgery": ("SwapReport", "swap", "swap_attention"),
     "zoo": (

@@ -1,4 +1,4 @@
-"""Published variants by name: ``create_model("cait_s24_224")``, ``list_models("cait*")``."""
+"""Parts and published variants by name: ``@part``, ``create_model("cait_s24_224")``, ``list_models("cait*")``."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib import import_module
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from .model import Model
+from .recipe.part import list_parts, part
+
+if TYPE_CHECKING:  # every part imports this module for @part
+    from .model import Model
+
+__all__ = ["ZOO", "Variant", "Variants", "create_model", "list_models", "list_parts", "part", "variants"]
 
 ZOO = (
     "cait",
