@@ -5,7 +5,7 @@ timed in turn in one process (A B, B A, ...), and the median of their ratios is 
 Beside it stands the share of the machine's own rate in a plain matrix product, measured in the same process. Where a key map
 exists both have the same weights, and their logits are compared before anything is timed. Peak memory is of a fresh process a side.
 
-Modes: ``eager`` and ``compiled`` treat both sides alike; ``fused`` is ``vitblocks.fuse`` on our side and theirs eager, ``fused against
+Modes: ``eager`` and ``compiled`` treat both sides alike; ``folded`` is ``vitblocks.fold`` on our side and theirs eager, ``folded against
 compiled`` the same with theirs compiled.
 
 Everything goes to the folder of ``--output``: ``compare.json`` (rows of earlier runs are kept, those measured again are replaced),
@@ -58,7 +58,7 @@ def tasks(options: argparse.Namespace) -> Iterator[Task]:
         for phase, batch in phases:
             for dtype in options.dtypes:
                 for mode in options.modes:
-                    if phase not in options.phases or (phase == TRAINING and mode.startswith("fused")):
+                    if phase not in options.phases or (phase == TRAINING and mode.startswith("folded")):
                         continue
                     task = Task(peer, phase, batch, dtype, mode, options.device, options.seconds)
                     if "time" in options.measures:
@@ -140,7 +140,7 @@ def asked(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", help="names, or parts such as CaiT or timm (default: all peers)")
     parser.add_argument("--batches", nargs="+", type=int, help="default: 1 8; on a GPU 1 64. Training takes the last")
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
-    parser.add_argument("--modes", nargs="+", choices=list(MODES), default=["eager", "fused"])
+    parser.add_argument("--modes", nargs="+", choices=list(MODES), default=["eager", "folded"])
     parser.add_argument("--phases", nargs="+", choices=[INFERENCE, TRAINING], default=[INFERENCE, TRAINING])
     parser.add_argument("--measures", nargs="+", choices=["time", "memory"], default=["time", "memory"])
     parser.add_argument("--seconds", type=float, default=5.0, help="of each timing (default: 5), in 5 pairs at least")

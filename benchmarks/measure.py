@@ -24,8 +24,8 @@ from .peers import PEERS, Peer, pair
 Way = Callable[[nn.Module, Tensor], nn.Module]
 
 
-def fused(model: nn.Module, images: Tensor) -> nn.Module:
-    return vitblocks.fuse(model, images).model
+def folded(model: nn.Module, images: Tensor) -> nn.Module:
+    return vitblocks.fold(model, images).model
 
 
 def compiled(model: nn.Module, images: Tensor) -> nn.Module:
@@ -40,8 +40,8 @@ def plain(model: nn.Module, images: Tensor) -> nn.Module:
 MODES: dict[str, tuple[Way, Way]] = {
     "eager": (plain, plain),
     "compiled": (compiled, compiled),
-    "fused": (fused, plain),
-    "fused against compiled": (fused, compiled),
+    "folded": (folded, plain),
+    "folded against compiled": (folded, compiled),
 }
 """How ours and theirs are made ready."""
 

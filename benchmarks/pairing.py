@@ -12,8 +12,6 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from vitblocks.linear import linear
-
 Work = Callable[[], object]
 
 
@@ -70,18 +68,14 @@ def compare(ours: Work, theirs: Work, device: torch.device, *, seconds: float, s
 
 
 def matmul_rate(dtype: torch.dtype, device: torch.device, side: int = 2048) -> float:
-    """What the machine does in a plain product of square matrices: operations a second, a multiply-add being two.
-
-    By whichever of PyTorch's product and oneDNN's is the faster one.
-    """
+    """What the machine does in a plain product of square matrices: operations a second, a multiply-add being two."""
     a, b = torch.randn(2, side, side, device=device, dtype=dtype)
-    ways = (lambda: a @ b, lambda: linear(a, b, None))
-    calls = [calls_for(way, device, 0.05) for way in ways]
-    best = min(
-        statistics.median(seconds_of(way, count, device) for _ in range(5))
-        for way, count in zip(ways, calls, strict=True)
-    )
-    return 2 * side**3 / best
+
+    def work() -> object:
+        return a @ b
+
+    calls = calls_for(work, device, 0.05)
+    return 2 * side**3 / statistics.median(seconds_of(work, calls, device) for _ in range(5))
 
 
 def operations(work: Work) -> int:

@@ -13,7 +13,7 @@ from torch import nn
 pytest.importorskip("rich")
 pytest.importorskip("matplotlib")
 
-from benchmarks import compare, fusing, measure
+from benchmarks import compare, folding, measure
 from benchmarks.compare_report import best_peers, picture, report
 from benchmarks.pairing import compare as compare_ways
 from benchmarks.pairing import matmul_rate, operations, training_step
@@ -72,10 +72,10 @@ def test_report_and_picture(tmp_path: Path) -> None:
 
 
 def test_tasks_are_those_asked_for() -> None:
-    options = compare.asked(["--only", "cait-xxs24/timm", "--modes", "eager", "fused", "--dtypes", "float32"])
+    options = compare.asked(["--only", "cait-xxs24/timm", "--modes", "eager", "folded", "--dtypes", "float32"])
     tasks = list(compare.tasks(options))
     assert {task.peer for task in tasks} == {"CaiT-XXS24/timm"}
-    assert not [task for task in tasks if task.phase == measure.TRAINING and task.mode == "fused"]
+    assert not [task for task in tasks if task.phase == measure.TRAINING and task.mode == "folded"]
     assert {task.side for task in tasks} == {"", "ours", "theirs"}
     assert {task.batch for task in tasks if task.phase == measure.TRAINING} == {8}
 
@@ -117,6 +117,6 @@ def test_the_report_goes_after_the_mark(tmp_path: Path) -> None:
         compare.put_into(page, "new")
 
 
-def test_fusing_prints_a_row_for_each_model(capsys: pytest.CaptureFixture[str]) -> None:
-    fusing.main(["--variants", "cct_2_3x2_32", "--batches", "1", "--seconds", "0"])
+def test_folding_prints_a_row_for_each_model(capsys: pytest.CaptureFixture[str]) -> None:
+    folding.main(["--variants", "cct_2_3x2_32", "--batches", "1", "--seconds", "0"])
     assert "| `cct_2_3x2_32` | " in capsys.readouterr().out

@@ -49,7 +49,7 @@ from vitblocks import (
     swap_attention,
 )
 from vitblocks.attention import Attention
-from vitblocks.attention.base import FusedAttention
+from vitblocks.attention.base import SelfAttention
 from vitblocks.surgery.run import evaluating
 
 DIM, HEADS, GRID = 16, 2, (4, 4)
@@ -531,7 +531,7 @@ def test_a_kind_of_ones_own() -> None:
     assert torch.equal(attention_of(model, "stages.0.layers.3.attn").gain, torch.full((1,), 2.0, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("to", [nn.Linear, DownsamplingAttention, AttentionPool, FusedAttention, 3, "global"])
+@pytest.mark.parametrize("to", [nn.Linear, DownsamplingAttention, AttentionPool, SelfAttention, 3, "global"])
 def test_to_of_no_use(to: Any) -> None:
     with pytest.raises(TypeError, match=r"to must be an? (attention|subclass)"):
         swap_attention(vit(), to)

@@ -15,7 +15,6 @@ from .embed.stem import ConvUnit
 from .grid import Grid, num_prefix, require_no_prefix, split_prefix, to_map, to_tokens
 from .norm import LayerNorm, NormFactory
 from .prefix import join_prefix, require_prefix
-from .recompute import through
 from .residual import Shortcut
 
 
@@ -45,8 +44,8 @@ class Block(_Branches):
     """Pre-norm block (ViT, arXiv:2010.11929, eqs. 2 and 3): mix tokens, then mix channels."""
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
-        x = self.shortcut1(x, through(self.norm1, x, self.attn, grid))
-        return self.shortcut2(x, through(self.norm2, x, self.mlp, grid))
+        x = self.shortcut1(x, self.attn(self.norm1(x), grid))
+        return self.shortcut2(x, self.mlp(self.norm2(x), grid))
 
 
 class PostNormBlock(_Branches):
@@ -61,8 +60,8 @@ class ParallelBlock(_Branches):
     """Both branches read the same input and are added together (arXiv:2203.09795, Section 3, eq. 2)."""
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
-        mixed = self.shortcut1(x, through(self.norm1, x, self.attn, grid))
-        return self.shortcut2(mixed, through(self.norm2, x, self.mlp, grid))
+        mixed = self.shortcut1(x, self.attn(self.norm1(x), grid))
+        return self.shortcut2(mixed, self.mlp(self.norm2(x), grid))
 
 
 class ClassBlock(_Branches):
@@ -74,9 +73,9 @@ class ClassBlock(_Branches):
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         require_prefix(x, grid, "ClassBlock")
         prefix, patches = split_prefix(x, grid)
-        update = through(self.norm1, x, self.attn, grid)[:, : prefix.shape[1]]
+        update = self.attn(self.norm1(x), grid)[:, : prefix.shape[1]]
         prefix = self.shortcut1(prefix, update)
-        prefix = self.shortcut2(prefix, through(self.norm2, prefix, self.mlp, (0, 0)))
+        prefix = self.shortcut2(prefix, self.mlp(self.norm2(prefix), (0, 0)))
         return join_prefix(prefix, patches)
 
 
@@ -84,7 +83,7 @@ class CompactBlock(_Branches):
     """Pre-norm attention, then a feed-forward whose residual starts from the normed tokens (CCT, arXiv:2104.05704, authors' code)."""
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
-        x = self.norm2(self.shortcut1(x, through(self.norm1, x, self.attn, grid)))
+        x = self.norm2(self.shortcut1(x, self.attn(self.norm1(x), grid)))
         return self.shortcut2(x, self.mlp(x, grid))
 
 
@@ -120,10 +119,10 @@ class RegionalBlock(_Branches):
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         require_prefix(x, grid, "RegionalBlock")
         count = self.regions(x, grid)
-        regional = self.shortcut0(x[:, :count], through(self.norm0, x[:, :count], self.attn, (0, 0)))
+        regional = self.shortcut0(x[:, :count], self.attn(self.norm0(x[:, :count]), (0, 0)))
         x = torch.cat([regional, x[:, count:]], dim=1)
-        x = self.shortcut1(x, through(self.norm1, x, self.attn, grid))
-        return self.shortcut2(x, through(self.norm2, x, self.mlp, grid))
+        x = self.shortcut1(x, self.attn(self.norm1(x), grid))
+        return self.shortcut2(x, self.mlp(self.norm2(x), grid))
 
 
 class RescaledBlock(_Branches):
@@ -147,8 +146,8 @@ class RescaledBlock(_Branches):
         self.scale = scale
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
-        x = self.shortcut1(x, through(self.norm1, x * self.scale, self.attn, grid) / self.scale)
-        return self.shortcut2(x, through(self.norm2, x * self.scale, self.mlp, grid) / self.scale)
+        x = self.shortcut1(x, self.attn(self.norm1(x * self.scale), grid) / self.scale)
+        return self.shortcut2(x, self.mlp(self.norm2(x * self.scale), grid) / self.scale)
 
     def extra_repr(self) -> str:
         return f"scale={self.scale:g}"

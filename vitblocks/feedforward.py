@@ -6,12 +6,11 @@ from collections.abc import Callable
 from functools import partial
 from math import log2
 
+from einops import rearrange, reduce
 from torch import Tensor, nn
 
 from .grid import Grid, half_kernel, num_prefix, split_prefix, to_map, to_tokens
-from .linear import Linear
 from .prefix import join_prefix
-from .recompute import through
 
 Activation = Callable[[], nn.Module]
 
@@ -44,7 +43,7 @@ class Mlp(nn.Module):
         *,
         activation: Activation = nn.GELU,
         dropout: float = 0.0,
-        linear: Callable[[int, int], nn.Module] = Linear,
+        linear: Callable[[int, int], nn.Module] = nn.Linear,
     ) -> None:
         super().__init__()
         mlp_dim = 4 * dim if mlp_dim is None else mlp_dim
@@ -55,11 +54,7 @@ class Mlp(nn.Module):
         self.dropout2 = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
-        return through(self.act, self.fc1(x), self.narrow)
-
-    def narrow(self, hidden: Tensor) -> Tensor:
-        """The activated hidden channels back to ``dim``."""
-        return self.dropout2(self.fc2(self.dropout1(hidden)))
+        return self.dropout2(self.fc2(self.dropout1(self.act(self.fc1(x)))))
 
 
 class GatedMlp(nn.Module):
@@ -73,11 +68,11 @@ class GatedMlp(nn.Module):
     ) -> None:
         super().__init__()
         mlp_dim = 8 * dim // 3 if mlp_dim is None else mlp_dim
-        self.gate = Linear(dim, mlp_dim)
-        self.fc1 = Linear(dim, mlp_dim)
+        self.gate = nn.Linear(dim, mlp_dim)
+        self.fc1 = nn.Linear(dim, mlp_dim)
         self.act = activation()
         self.dropout1 = nn.Dropout(dropout)
-        self.fc2 = Linear(mlp_dim, dim)
+        self.fc2 = nn.Linear(mlp_dim, dim)
         self.dropout2 = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
@@ -92,14 +87,14 @@ class SqueezeExcite(nn.Module):
         super().__init__()
         if channels // reduction < 1:
             raise ValueError(f"reduction {reduction} leaves nothing of {channels} channels")
-        self.fc1 = Linear(channels, channels // reduction)
+        self.fc1 = nn.Linear(channels, channels // reduction)
         self.act = nn.ReLU()
-        self.fc2 = Linear(channels // reduction, channels)
+        self.fc2 = nn.Linear(channels // reduction, channels)
         self.gate = gate()
 
     def forward(self, image: Tensor) -> Tensor:
-        scale = self.gate(self.fc2(self.act(self.fc1(image.mean(dim=(2, 3))))))
-        return image * scale[:, :, None, None]
+        scale = self.gate(self.fc2(self.act(self.fc1(reduce(image, "b c h w -> b c", "mean")))))
+        return image * rearrange(scale, "b c -> b c 1 1")
 
 
 class EfficientChannelAttention(nn.Module):
@@ -118,8 +113,8 @@ class EfficientChannelAttention(nn.Module):
         self.gate = gate()
 
     def forward(self, image: Tensor) -> Tensor:
-        scale = self.gate(self.conv(image.mean(dim=(2, 3))[:, None]))[:, 0]
-        return image * scale[:, :, None, None]
+        scale = self.gate(self.conv(reduce(image, "b c h w -> b 1 c", "mean")))
+        return image * rearrange(scale, "b 1 c -> b c 1 1")
 
 
 class ConvFeedForward(nn.Module):
@@ -162,10 +157,7 @@ class ConvFeedForward(nn.Module):
         if num_prefix(x, grid) == x.shape[1]:
             return x.new_zeros(x.shape)
         prefix, patches = split_prefix(x, grid)
-        image = through(self.act, self.norm1(self.conv1(to_map(patches, grid))), self.conv)
-        update, _ = to_tokens(through(self.act, self.norm(image), self.narrow))
+        image = self.act(self.norm1(self.conv1(to_map(patches, grid))))
+        image = self.act(self.norm(self.conv(image)))
+        update, _ = to_tokens(self.norm2(self.conv2(self.channel_attention(image))))
         return join_prefix(prefix.new_zeros(prefix.shape), update)
-
-    def narrow(self, image: Tensor) -> Tensor:
-        """The activated hidden channels of a map back to ``dim``."""
-        return self.norm2(self.conv2(self.channel_attention(image)))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from math import prod
 from typing import TypeAlias
 
+from einops import rearrange
 from torch import Tensor
 
 Grid: TypeAlias = tuple[int, ...]
@@ -83,9 +84,19 @@ def require_no_prefix(x: Tensor, grid: Grid, what: str) -> None:
 
 def to_map(patches: Tensor, grid: Grid) -> Tensor:
     """Patches ``(B, H*W, C)`` as a map ``(B, C, H, W)``: a view, strided as channels-last."""
-    return patches.unflatten(1, image_grid(grid, "to_map")).permute(0, 3, 1, 2)
+    height, width = image_grid(grid, "to_map")
+    return rearrange(patches, "b (h w) c -> b c h w", h=height, w=width)
 
 
 def to_tokens(image: Tensor) -> tuple[Tensor, Grid]:
     """A map ``(B, C, H, W)`` as patches ``(B, H*W, C)`` and their grid; no copy if the map is channels-last."""
-    return image.permute(0, 2, 3, 1).flatten(1, 2), (image.shape[2], image.shape[3])
+    return rearrange(image, "b c h w -> b (h w) c"), (image.shape[2], image.shape[3])
+
+
+def channels_last(image: Tensor) -> Tensor:
+    """The same map ``(B, C, H, W)``, the channels of a place side by side in memory, as those of a token are.
+
+    Convolutions keep that order, so that every later change between tokens and maps is a view. Written with a change of axes rather than
+    ``contiguous(memory_format=...)``, which ``torch.func.vmap`` does not know.
+    """
+    return rearrange(rearrange(image, "b c h w -> b h w c").contiguous(), "b h w c -> b c h w")

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .linear import Linear
 from .norm import BatchNorm, NormFactory
 
 
@@ -20,7 +19,7 @@ def linear_head(dim: int, num_classes: int) -> nn.Module:
     """
     if num_classes < 0:
         raise ValueError(f"num_classes must be at least 0, got {num_classes}")
-    return Linear(dim, num_classes) if num_classes else nn.Identity()
+    return nn.Linear(dim, num_classes) if num_classes else nn.Identity()
 
 
 def norm_head(dim: int, num_classes: int, norm: NormFactory = BatchNorm) -> nn.Module:

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from .attention import CrossAttention
 from .grid import Grid, split_prefix
-from .linear import Linear
 from .model import Stage
 from .norm import LayerNorm, NormFactory
 from .prefix import join_prefix, require_prefix
@@ -49,9 +48,9 @@ class ClassFusion(nn.Module):
         super().__init__()
         if not rounds:
             raise ValueError("rounds must hold at least one attention")
-        self.project = nn.Sequential(norm(dim), nn.GELU(), Linear(dim, other_dim))
+        self.project = nn.Sequential(norm(dim), nn.GELU(), nn.Linear(dim, other_dim))
         self.rounds = nn.ModuleList(Residual(other_dim, attn, norm=norm, drop_path=drop_path) for attn in rounds)
-        self.revert = nn.Sequential(norm(other_dim), nn.GELU(), Linear(other_dim, dim))
+        self.revert = nn.Sequential(norm(other_dim), nn.GELU(), nn.Linear(other_dim, dim))
 
     def forward(self, own: Branch, other: Branch) -> Branch:
         (x, grid), (other_x, other_grid) = own, other

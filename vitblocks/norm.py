@@ -7,27 +7,37 @@ from functools import partial
 from typing import TypeAlias
 
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
-
-from .linear import Linear
 
 NormFactory: TypeAlias = Callable[[int], nn.Module]
 
 
+class LayerNorm(nn.LayerNorm):
+    """LayerNorm (arXiv:1607.06450) of ``(..., dim)`` with an epsilon of 1e-6, as vision transformers since ViT have it.
+
+    PyTorch's own default is 1e-5.
+    """
+
+    def __init__(self, dim: int, eps: float = 1e-6) -> None:
+        super().__init__(dim, eps)
+
+
+class RMSNorm(nn.RMSNorm):
+    """RMSNorm (arXiv:1910.07467) of ``(..., dim)``, no mean and no bias, with an epsilon of 1e-6."""
+
+    def __init__(self, dim: int, eps: float = 1e-6) -> None:
+        super().__init__(dim, eps)
+
+
 def layer_norm(eps: float = 1e-6) -> NormFactory:
-    """A LayerNorm factory (arXiv:1607.06450) with this epsilon."""
-    return partial(nn.LayerNorm, eps=eps)
+    """A factory of :class:`LayerNorm` with this epsilon."""
+    return partial(LayerNorm, eps=eps)
 
 
 def rms_norm(eps: float = 1e-6) -> NormFactory:
-    """An RMSNorm factory (arXiv:1910.07467) with this epsilon: no mean, no bias."""
-    return partial(nn.RMSNorm, eps=eps)
-
-
-LayerNorm: NormFactory = layer_norm(1e-6)
-"""The default norm: vision transformers since ViT use an epsilon of 1e-6, not PyTorch's 1e-5."""
-
-RMSNorm: NormFactory = rms_norm(1e-6)
+    """A factory of :class:`RMSNorm` with this epsilon."""
+    return partial(RMSNorm, eps=eps)
 
 
 class BatchNorm(nn.Module):
@@ -42,11 +52,13 @@ class BatchNorm(nn.Module):
         self.bn = nn.BatchNorm1d(dim, eps=eps, momentum=momentum)
 
     def forward(self, x: Tensor) -> Tensor:
-        samples = x.reshape(-1, x.shape[-1])
+        samples = rearrange(x, "... c -> (...) c")
         if self.training and samples.shape[0] == 1:
             bn = self.bn
-            return F.batch_norm(samples, bn.running_mean, bn.running_var, bn.weight, bn.bias, eps=bn.eps).view_as(x)
-        return self.bn(samples).view_as(x)
+            normed = F.batch_norm(samples, bn.running_mean, bn.running_var, bn.weight, bn.bias, eps=bn.eps)
+        else:
+            normed = self.bn(samples)
+        return normed.view_as(x)
 
 
 class LinearNorm(nn.Module):
@@ -55,7 +67,7 @@ class LinearNorm(nn.Module):
     def __init__(self, in_dim: int, out_dim: int, *, init_weight: float = 1.0) -> None:
         """``init_weight`` is the norm's starting scale: 0 makes the branch it ends start as nothing."""
         super().__init__()
-        self.linear = Linear(in_dim, out_dim, bias=False)
+        self.linear = nn.Linear(in_dim, out_dim, bias=False)
         self.norm = BatchNorm(out_dim)
         nn.init.constant_(self.norm.bn.weight, init_weight)
 
@@ -71,4 +83,10 @@ class MapNorm(nn.Module):
         self.norm = norm
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.norm(image.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        tokens = self.norm(rearrange(image, "b c h w -> b h w c"))
+        return rearrange(tokens, "b h w c -> b c h w")
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Half precision as float32, to sum up in."""
+    return x if x.itemsize >= 4 else x.float()

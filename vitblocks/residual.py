@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from .grid import Grid
 from .norm import LayerNorm, NormFactory
-from .recompute import through
 
 
 class LayerScale(nn.Module):
@@ -90,4 +89,4 @@ class Residual(nn.Module):
         self.shortcut = Shortcut(dim, layer_scale=layer_scale, drop_path=drop_path)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
-        return self.shortcut(x, through(self.norm, x, self.layer, grid))
+        return self.shortcut(x, self.layer(self.norm(x), grid))

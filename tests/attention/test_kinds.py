@@ -15,7 +15,6 @@ from vitblocks.attention import (
     ConvProjectionAttention,
     DilatedWindowAttention,
     DownsamplingAttention,
-    FusedAttention,
     GlobalAttention,
     Interleaved,
     LocalWindowAttention,
@@ -23,6 +22,7 @@ from vitblocks.attention import (
     ReducedAttention,
     RegionalAttention,
     ResizeToMultiple,
+    SelfAttention,
     SoftmaxAttend,
     TalkingHeadsAttention,
     WindowAttention,
@@ -158,7 +158,7 @@ def test_positions_in_a_window_are_the_windows_own() -> None:
 class Recorder:
     """The logits that a module's Attend formed."""
 
-    def __init__(self, attn: FusedAttention) -> None:
+    def __init__(self, attn: SelfAttention) -> None:
         self.logits: list[Tensor] = []
         attn.attend.register_forward_pre_hook(self.record)
 

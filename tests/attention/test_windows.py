@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from vitblocks.attention import DilatedWindows, Partition, ShiftedWindows, Windows
-from vitblocks.attention.windows import PADDING, labels_mask, partition_mask
+from vitblocks.attention.windows import PADDING, labels_mask
 
 sides = st.integers(1, 9)
 sizes = st.tuples(st.integers(1, 5), st.integers(1, 5))
@@ -134,8 +134,8 @@ def test_half_the_window_is_the_default_shift() -> None:
 
 def test_masks_have_the_dtype_asked_for_and_are_left_out_where_all_meet() -> None:
     like = torch.zeros(1, dtype=torch.bfloat16)
-    assert partition_mask(Windows(2), (4, 6), like) is None
-    mask = partition_mask(Windows(2), (3, 5), like)
+    assert Windows(2).mask((4, 6), like) is None
+    mask = Windows(2).mask((3, 5), like)
     assert mask is not None
     assert mask.dtype == torch.bfloat16
     assert mask.shape == (6, 1, 4, 4)

@@ -51,7 +51,7 @@ from vitblocks import (
     WindowAttention,
     record_attention,
 )
-from vitblocks.attention.base import CrossAttention, FusedAttention, merge_heads, split_heads
+from vitblocks.attention.base import CrossAttention, SelfAttention, merge_heads, split_heads
 from vitblocks.demo.hybrid import hybrid
 from vitblocks.inspect import Call, Places, places
 
@@ -134,7 +134,7 @@ def test_a_hybrid_is_recorded() -> None:
 # Where the weights lie: the layer's output, computed from matrices over all tokens, is the layer's output only if they lie right.
 
 
-def fused_values(attn: FusedAttention, x: Tensor, grid: tuple[int, int]) -> Tensor:
+def self_values(attn: SelfAttention, x: Tensor, grid: tuple[int, int]) -> Tensor:
     return attn.split_qkv(x)[2]
 
 
@@ -165,19 +165,19 @@ def padded_regional(window: int) -> tuple[nn.Module, Callable[[tuple[int, int]],
 
 
 KINDS: dict[str, tuple[Callable[[], Any], Callable[..., Tensor], tuple[int, ...]]] = {
-    "global": (lambda: GlobalAttention(8, 2), fused_values, (0, 2)),
-    "talking heads": (lambda: TalkingHeadsAttention(8, 2, init_std=0.3), fused_values, (0, 2)),
-    "re-attention": (lambda: ReAttention(8, 2), fused_values, (1,)),
-    "windows": (lambda: LocalWindowAttention(8, 2, window=3), fused_values, (0, 2)),
+    "global": (lambda: GlobalAttention(8, 2), self_values, (0, 2)),
+    "talking heads": (lambda: TalkingHeadsAttention(8, 2, init_std=0.3), self_values, (0, 2)),
+    "re-attention": (lambda: ReAttention(8, 2), self_values, (1,)),
+    "windows": (lambda: LocalWindowAttention(8, 2, window=3), self_values, (0, 2)),
     "shifted": (
         lambda: LocalWindowAttention(8, 2, window=(3, 2), shift=1, position_bias=RelativeBias(2, (3, 2))),
-        fused_values,
+        self_values,
         (0, 2),
     ),
-    "dilated": (lambda: DilatedWindowAttention(8, 2, window=2, dilation=2), fused_values, (0, 2)),
+    "dilated": (lambda: DilatedWindowAttention(8, 2, window=2, dilation=2), self_values, (0, 2)),
     "long distance": (
         lambda: WindowAttention(8, 2, windows=LongDistanceWindows(2, 3), attend=TalkingHeadsAttend(2, init_std=0.3)),
-        fused_values,
+        self_values,
         (0, 2),
     ),
     "reduced": (lambda: ReducedAttention(8, 2, reduction=2), reduced_values, (0, 2)),
@@ -213,9 +213,9 @@ def test_matrix_over_all_tokens_makes_the_layers_output(kind: str, grid: tuple[i
 def test_regional_kinds_lie_among_regional_tokens_padding_and_patches(grid: tuple[int, int]) -> None:
     regional = RegionalAttention(8, 2, window=3)
     rows, columns = regional.windows.counts(grid)
-    check_places(regional, fused_values, grid, rows * columns)
+    check_places(regional, self_values, grid, rows * columns)
     padded, prefix = padded_regional(3)
-    check_places(padded, fused_values, grid, prefix(grid))
+    check_places(padded, self_values, grid, prefix(grid))
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_regional_kinds_lie_among_regional_tokens_padding_and_patches(grid: tupl
         lambda: LocalWindowAttention(8, 2, window=2, shift=1, attend=TalkingHeadsAttend(2, init_std=0.3)),
     ],
 )
-def test_interleaved_sub_grids_lie_on_the_whole_grid(inner: Callable[[], FusedAttention]) -> None:
+def test_interleaved_sub_grids_lie_on_the_whole_grid(inner: Callable[[], SelfAttention]) -> None:
     """Batches that layers fold sub-grids into are images again, and sub-grids are groups."""
     attn, x, grid = inner(), torch.randn(2, 48, 8), (6, 8)
     folded = Interleaved([attn], 2)
@@ -233,7 +233,7 @@ def test_interleaved_sub_grids_lie_on_the_whole_grid(inner: Callable[[], FusedAt
         output = folded(x, grid)
     (record,) = records
     assert record.known()[1].grid == grid
-    mixed = attn.proj(merge_heads(record.matrix() @ fused_values(attn, x, grid)))
+    mixed = attn.proj(merge_heads(record.matrix() @ self_values(attn, x, grid)))
     torch.testing.assert_close(mixed, output, rtol=1e-4, atol=1e-5)
 
 
@@ -291,7 +291,7 @@ def test_attention_pool_has_its_probe_for_a_query() -> None:
     assert records[0].key_map(0).shape == (2, 2, 3, 4)
 
 
-class Axial(FusedAttention):
+class Axial(SelfAttention):
     """A kind of one's own: attention within rows."""
 
     def forward(self, x: Tensor, grid: tuple[int, ...]) -> Tensor:
@@ -314,7 +314,7 @@ def test_an_unknown_kind_is_recorded_without_places_and_can_be_registered() -> N
         rows = Places(torch.arange(call.tokens).unflatten(0, call.grid), call.prefix, call.grid)
         return rows, rows
 
-    check_places(attn, fused_values, (3, 4), 0)
+    check_places(attn, self_values, (3, 4), 0)
 
 
 # Only what was asked.

@@ -1,7 +1,7 @@
 """Attention kinds: a geometry that gathers tokens, and an :class:`Attend` that turns q, k, v into values."""
 
 from .attend import Attend, SoftmaxAttend
-from .base import Attention, CrossAttention, FusedAttention
+from .base import Attention, CrossAttention, SelfAttention
 from .carried_padding import CarriedPadding, CarryPadding, DropPadding, PaddedRegionalAttention
 from .class_attention import ClassAttention
 from .conv_projection import ConvProjectionAttention
@@ -29,7 +29,6 @@ __all__ = [
     "DilatedWindows",
     "DownsamplingAttention",
     "DropPadding",
-    "FusedAttention",
     "GlobalAttention",
     "Interleaved",
     "KernelAttend",
@@ -42,6 +41,7 @@ __all__ = [
     "ReducedAttention",
     "RegionalAttention",
     "ResizeToMultiple",
+    "SelfAttention",
     "ShiftedWindows",
     "SmoothedSoftmaxAttend",
     "SoftmaxAttend",

@@ -11,6 +11,7 @@ from math import prod
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 
@@ -23,7 +24,7 @@ def add_bias(first: Tensor | None, second: Tensor | None) -> Tensor | None:
 
 def mask_bias(allowed: Tensor, dtype: torch.dtype) -> Tensor:
     """A boolean ``allowed`` as a bias: 0 where True, -inf where False."""
-    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(~allowed, float("-inf"))
+    return torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, float("-inf"))
 
 
 def hide_keys(weights: Tensor, bias: Tensor | None) -> Tensor:
@@ -33,7 +34,7 @@ def hide_keys(weights: Tensor, bias: Tensor | None) -> Tensor:
 
 def fold_groups(x: Tensor) -> Tensor:
     """``(B, ..., heads, n, d)`` as ``(B', heads, n, d)``: everything before the heads becomes the batch, batch-major."""
-    return x if x.dim() == 4 else x.reshape(-1, *x.shape[-3:])
+    return rearrange(x, "b ... h n d -> (b ...) h n d")
 
 
 def fold_bias(bias: Tensor, like: Tensor) -> Tensor:
@@ -70,8 +71,7 @@ class Attend(nn.Module):
 
     def logits(self, q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
         """Scaled products plus the bias: ``(B, ..., heads, n, m)``."""
-        # Keys cut out of a projection would be copied transposed, entry by entry: 1.35 times as long in all (benchmarks/kernels.py).
-        logits = (q * self.logit_scale(q)) @ k.contiguous().transpose(-1, -2)
+        logits = torch.einsum("... n d, ... m d -> ... n m", q * self.logit_scale(q), k)
         return logits if bias is None else logits + bias
 
     def weights(self, q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -89,14 +89,12 @@ class Attend(nn.Module):
 
 
 class SoftmaxAttend(Attend):
-    """Scaled dot-product attention (arXiv:1706.03762, eq. 1), by PyTorch's fused kernel where that is the fastest way."""
+    """Scaled dot-product attention (arXiv:1706.03762, eq. 1), by ``F.scaled_dot_product_attention``."""
 
     def weights(self, q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
         return self.logits(q, k, bias).softmax(dim=-1)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-        if _faster_unfused(q, k, v):
-            return super().forward(q, k, v, None if bias is None else bias.to(q.dtype))
         values = F.scaled_dot_product_attention(
             fold_groups(q),
             fold_groups(k),
@@ -106,18 +104,3 @@ class SoftmaxAttend(Attend):
             scale=self.scale,
         )
         return values.reshape(*q.shape[:-1], v.shape[-1])
-
-
-_SHORT = 1024
-"""Keys up to which the whole attention matrix is no burden to memory."""
-
-
-def _faster_unfused(q: Tensor, k: Tensor, v: Tensor) -> bool:
-    """Whether plain products are the faster way, as on a CPU in two cases (``benchmarks/kernels.py`` measures both).
-
-    Values of another width leave the fused kernel anyway. And in bfloat16 its backward pass is slow: plain products took a seventh of
-    its time in windows of 49 tokens, a third for 197 tokens; in inference three quarters and a half.
-    """
-    if q.device.type != "cpu" or torch.compiler.is_exporting():
-        return False
-    return v.shape[-1] != q.shape[-1] or (q.dtype is torch.bfloat16 and k.shape[-2] <= _SHORT)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..grid import Grid
-from ..linear import Linear
 from .attend import Attend, SoftmaxAttend, add_bias
-from .materialize import materialized
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """``(..., n, heads * d) -> (..., heads, n, d)``."""
-    return x.unflatten(-1, (heads, -1)).transpose(-3, -2)
+    return rearrange(x, "... n (h d) -> ... h n d", h=heads)
 
 
 def merge_heads(x: Tensor) -> Tensor:
     """``(..., heads, n, d) -> (..., n, heads * d)``, head-major."""
-    return x.transpose(-3, -2).flatten(-2)
+    return rearrange(x, "... h n d -> ... n (h d)")
 
 
 def check_heads(dim: int, heads: int, head_dim: int | None) -> int:
@@ -70,12 +69,12 @@ class Attention(nn.Module):
         self.value_dim = self.head_dim if value_dim is None else value_dim
         self.attend = SoftmaxAttend() if attend is None else attend
         self.position_bias = position_bias
-        self.proj = Linear(heads * self.value_dim, dim) if proj is None else proj
+        self.proj = nn.Linear(heads * self.value_dim, dim) if proj is None else proj
         self.dropout = nn.Dropout(dropout)
 
     def bias(self, grid: Grid, prefix: int, mask: Tensor | None = None) -> Tensor | None:
         """The bias of the logits over ``prefix`` tokens and ``grid``, and a mask added to it."""
-        position_bias = None if self.position_bias is None else materialized(self.position_bias(grid, prefix))
+        position_bias = None if self.position_bias is None else self.position_bias(grid, prefix)
         return add_bias(position_bias, mask)
 
     def output(self, values: Tensor) -> Tensor:
@@ -86,7 +85,7 @@ class Attention(nn.Module):
         return f"dim={self.dim}, heads={self.heads}"
 
 
-class FusedAttention(Attention):
+class SelfAttention(Attention):
     """Queries, keys and values of the same tokens, from one projection stored as [all q heads | all k heads | all v heads].
 
     Args:
@@ -122,7 +121,7 @@ class FusedAttention(Attention):
             dropout=dropout,
         )
         width = heads * (2 * self.head_dim + self.value_dim)
-        self.qkv = Linear(dim, width, bias=qkv_bias) if qkv is None else qkv
+        self.qkv = nn.Linear(dim, width, bias=qkv_bias) if qkv is None else qkv
         self.rotary = rotary
 
     def split_qkv(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -145,8 +144,8 @@ class FusedAttention(Attention):
 
         ``mask`` is a bias that broadcasts to the logits ``(..., heads, n, n)``.
         """
-        # Not named: the output projection runs after q, k and v have been freed, where no gradient needs them.
-        return self.output(self.attend(*self.project(tokens, grid), self.bias(grid, prefix, mask)))
+        q, k, v = self.project(tokens, grid)
+        return self.output(self.attend(q, k, v, self.bias(grid, prefix, mask)))
 
 
 class CrossAttention(Attention):
@@ -169,8 +168,8 @@ class CrossAttention(Attention):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(dim, heads, head_dim=head_dim, attend=attend, position_bias=position_bias, dropout=dropout)
-        self.q = Linear(dim, heads * self.head_dim, bias=qkv_bias)
-        self.kv = Linear(dim, 2 * heads * self.head_dim, bias=qkv_bias)
+        self.q = nn.Linear(dim, heads * self.head_dim, bias=qkv_bias)
+        self.kv = nn.Linear(dim, 2 * heads * self.head_dim, bias=qkv_bias)
 
     def cross(self, queries: Tensor, tokens: Tensor, bias: Tensor | None = None) -> Tensor:
         """``queries (B, n, dim)`` attending to ``tokens (B, m, dim)``: ``(B, n, dim)``."""

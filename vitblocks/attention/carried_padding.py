@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..grid import Grid, Size, image_grid, num_prefix, split_prefix, to_pair
@@ -70,16 +71,18 @@ class CarriedPadding:
         height, width = image_grid(grid, "carried padding")
         padded = self.padded(grid)
         right, below = padding.split([height * (padded[1] - width), (padded[0] - height) * padded[1]], dim=1)
-        rows = [patches.unflatten(1, (height, width)), right.unflatten(1, (height, padded[1] - width))]
-        return torch.cat([torch.cat(rows, dim=2).flatten(1, 2), below], dim=1)
+        rows = [rearrange(part, "b (h w) c -> b h w c", h=height) for part in (patches, right)]
+        return torch.cat([rearrange(torch.cat(rows, dim=2), "b h w c -> b (h w) c"), below], dim=1)
 
     def take_apart(self, tokens: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
         """The inverse of :meth:`assemble`: padding and patches."""
         height, width = image_grid(grid, "carried padding")
         padded = self.padded(grid)
         beside, below = tokens.split([height * padded[1], (padded[0] - height) * padded[1]], dim=1)
-        patches, right = beside.unflatten(1, (height, padded[1])).split([width, padded[1] - width], dim=2)
-        return torch.cat([right.flatten(1, 2), below], dim=1), patches.flatten(1, 2)
+        image = rearrange(beside, "b (h w) c -> b h w c", h=height)
+        patches, right = image.split([width, padded[1] - width], dim=2)
+        right = rearrange(right, "b h w c -> b (h w) c")
+        return torch.cat([right, below], dim=1), rearrange(patches, "b h w c -> b (h w) c")
 
 
 class CarryPadding(nn.Module):
@@ -147,5 +150,5 @@ class PaddedRegionalAttention(RegionalAttention):
 
 def _pairs(windows: Windows, inside: Tensor, padded: tuple[int, int]) -> Tensor:
     """Which two tokens of a window, the regional one first, are both ``inside (H, W)``: ``(R, 1 + n, 1 + n)``."""
-    tokens = F.pad(windows.split(inside.reshape(1, -1, 1), padded)[0, :, :, 0], (1, 0), value=True)
-    return tokens[:, :, None] & tokens[:, None, :]
+    tokens = F.pad(windows.split(rearrange(inside, "h w -> 1 (h w) 1"), padded)[0, :, :, 0], (1, 0), value=True)
+    return rearrange(tokens, "g n -> g n 1") & rearrange(tokens, "g m -> g 1 m")

@@ -6,9 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..depthwise import DepthwiseConv2d
 from ..grid import Grid, half_kernel, num_prefix, split_prefix, to_map, to_tokens
-from ..linear import Linear
 from ..prefix import join_prefix
 from .attend import SoftmaxAttend
 from .base import Attention, split_heads
@@ -22,9 +20,9 @@ class ConvProjection(nn.Module):
 
     def __init__(self, dim: int, out_dim: int, *, kernel_size: int = 3, stride: int = 1, bias: bool = True) -> None:
         super().__init__()
-        self.conv = DepthwiseConv2d(dim, dim, kernel_size, stride, half_kernel(kernel_size), bias=False)
+        self.conv = nn.Conv2d(dim, dim, kernel_size, stride, half_kernel(kernel_size), groups=dim, bias=False)
         self.norm = nn.BatchNorm2d(dim)
-        self.linear = Linear(dim, out_dim, bias=bias)
+        self.linear = nn.Linear(dim, out_dim, bias=bias)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         prefix, patches = split_prefix(x, grid)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..grid import Grid, Size, image_grid, require_no_prefix, to_pair
-from ..linear import Linear
 from .base import Attention, split_heads
 
 
@@ -41,16 +41,17 @@ class DownsamplingAttention(Attention):
     ) -> None:
         super().__init__(dim, heads, proj=nn.Identity(), **options)
         self.stride = to_pair(stride, "stride")
-        self.q = Linear(dim, heads * self.head_dim) if q is None else q
-        self.kv = Linear(dim, heads * (self.head_dim + self.value_dim)) if kv is None else kv
-        self.proj = Linear(heads * self.value_dim, out_dim) if proj is None else proj
+        self.q = nn.Linear(dim, heads * self.head_dim) if q is None else q
+        self.kv = nn.Linear(dim, heads * (self.head_dim + self.value_dim)) if kv is None else kv
+        self.proj = nn.Linear(heads * self.value_dim, out_dim) if proj is None else proj
 
     def forward(self, x: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
         require_no_prefix(x, grid, "DownsamplingAttention")
         down, right = self.stride
-        picked = x.unflatten(1, image_grid(grid, "DownsamplingAttention"))[:, ::down, ::right]
+        height, width = image_grid(grid, "DownsamplingAttention")
+        picked = rearrange(x, "b (h w) c -> b h w c", h=height, w=width)[:, ::down, ::right]
         coarse = (picked.shape[1], picked.shape[2])
-        q = split_heads(self.q(picked.flatten(1, 2)), self.heads)
+        q = split_heads(self.q(rearrange(picked, "b h w c -> b (h w) c")), self.heads)
         widths = [self.heads * self.head_dim, self.heads * self.value_dim]
         k, v = (split_heads(part, self.heads) for part in self.kv(x).split(widths, dim=-1))
         return self.output(self.attend(q, k, v, self.bias(grid, 0))), coarse

@@ -5,13 +5,13 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..grid import Grid, num_prefix
-from .base import FusedAttention
+from .base import SelfAttention
 
 
-class GlobalAttention(FusedAttention):
+class GlobalAttention(SelfAttention):
     """Multi-head self-attention over all tokens (ViT, arXiv:2010.11929, Appendix A): ``(B, N, dim) -> (B, N, dim)``, any grid.
 
-    Prefix tokens are ordinary tokens. Arguments: see :class:`~vitblocks.attention.base.FusedAttention`.
+    Prefix tokens are ordinary tokens. Arguments: see :class:`~vitblocks.attention.base.SelfAttention`.
     """
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..grid import Grid, Size, image_grid, require_no_prefix, to_map, to_pair, to_tokens
@@ -68,12 +69,11 @@ class Interleaved(nn.Module):
                 f"grid {grid} does not divide into sub-grids {self.dilation} apart; resize the map to a multiple"
             )
         subgrid = (height // down, width // right)
-        image = x.unflatten(1, (subgrid[0], down, subgrid[1], right))
-        x = image.permute(0, 2, 4, 1, 3, 5).flatten(3, 4).flatten(0, 2)
+        axes = {"h": subgrid[0], "w": subgrid[1], "r": down, "s": right}
+        x = rearrange(x, "b (h r w s) c -> (b r s) (h w) c", **axes)
         for layer in self.layers:
             x = layer(x, subgrid)
-        image = x.unflatten(1, subgrid).unflatten(0, (-1, down, right))
-        return image.permute(0, 3, 1, 4, 2, 5).flatten(1, 4)
+        return rearrange(x, "(b r s) (h w) c -> b (h r w s) c", **axes)
 
     def extra_repr(self) -> str:
         return f"dilation={self.dilation}"

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..contract import contract
-from .attend import Attend, fold_groups
+from .attend import Attend
 
 
 def orthogonal_features(count: int, dim: int) -> Tensor:
@@ -24,8 +23,8 @@ def _random_rotation(dim: int) -> Tensor:
 class KernelAttend(Attend):
     """Performer attention by positive random features (FAVOR+, arXiv:2009.14794, Lemma 1), shared by all heads.
 
-    The order of the three products is planned from the sizes: with more tokens than features it is linear in the tokens, with fewer
-    the small attention matrix is cheaper. Features of half-precision inputs are computed in float32, where ``eps`` does not vanish.
+    Keys and values are summed up first, so that time and memory are linear in the tokens. Features of half-precision inputs are computed in
+    float32, where ``eps`` does not vanish.
 
     Args:
         head_dim: channels of a query or key.
@@ -65,19 +64,20 @@ class KernelAttend(Attend):
 
     def normalizer(self, q: Tensor, k: Tensor) -> Tensor:
         """The sum over keys of each query's kernel values: ``(..., n, 1)``."""
-        return q @ k.sum(dim=-2, keepdim=True).transpose(-1, -2) + self.eps
+        return torch.einsum("... n f, ... f -> ... n", q, k.sum(dim=-2))[..., None] + self.eps
 
     def weights(self, q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
         _refuse_bias(bias)
         queries, keys = self.feature_map(q), self.feature_map(k)
-        return (queries @ keys.transpose(-1, -2) / self.normalizer(queries, keys)).to(q.dtype)
+        return (torch.einsum("... n f, ... m f -> ... n m", queries, keys) / self.normalizer(queries, keys)).to(q.dtype)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
         _refuse_bias(bias)
-        queries, keys = fold_groups(self.feature_map(q)), fold_groups(self.feature_map(k))
-        values = contract("bhnf,bhmf,bhme->bhne", queries, keys, fold_groups(v).to(queries.dtype))
-        values = values / self.normalizer(queries, keys)
-        return values.to(v.dtype).reshape(*q.shape[:-1], v.shape[-1])
+        queries, keys = self.feature_map(q), self.feature_map(k)
+        # Two products rather than one of three: the planner of torch.einsum would bake the batch into an exported graph.
+        summed = torch.einsum("... m f, ... m e -> ... f e", keys, v.to(queries.dtype))
+        values = torch.einsum("... n f, ... f e -> ... n e", queries, summed)
+        return (values / self.normalizer(queries, keys)).to(v.dtype)
 
 
 def _refuse_bias(bias: Tensor | None) -> None:

@@ -5,21 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from einops import repeat
 from torch import Tensor
 
 from ..grid import Grid, Size, split_prefix
-from .base import FusedAttention, merge_heads, split_heads
-from .windows import DilatedWindows, Partition, ShiftedWindows, Windows, partition_mask
+from .base import SelfAttention, merge_heads, split_heads
+from .windows import DilatedWindows, Partition, ShiftedWindows, Windows
 
 
-class WindowAttention(FusedAttention):
+class WindowAttention(SelfAttention):
     """Self-attention within the windows of a partition: ``(B, N, dim) -> (B, N, dim)``, any ``(H, W)``, padded to whole windows.
 
     Every window sees the prefix tokens as well, and they see everything. A position bias is asked for the window's grid.
 
     Args:
         windows: a :class:`~vitblocks.attention.windows.Partition`, such as ``Windows(7)``.
-        others: see :class:`~vitblocks.attention.base.FusedAttention`.
+        others: see :class:`~vitblocks.attention.base.SelfAttention`.
     """
 
     def __init__(self, dim: int, heads: int = 8, *, windows: Partition, **options: Any) -> None:
@@ -31,7 +32,7 @@ class WindowAttention(FusedAttention):
             return self.mix(x, grid, x.shape[1])
         prefix, patches = split_prefix(x, grid)
         window = self.windows.window(grid)
-        mask = partition_mask(self.windows, grid, x)
+        mask = self.windows.mask(grid, x)
         if prefix.shape[1]:
             return self._with_prefix(x, grid, prefix.shape[1], mask)
         return self.windows.join(self.mix(self.windows.split(patches, grid), window, mask=mask), grid)
@@ -43,8 +44,8 @@ class WindowAttention(FusedAttention):
         window = self.windows.window(grid)
         queries, keys, values = (self._in_windows(part[:, :, prefix:], grid) for part in (q, k, v))
         groups = queries.shape[1]
-        keys = torch.cat([_repeat(k[:, :, :prefix], groups), keys], dim=-2)
-        values = torch.cat([_repeat(v[:, :, :prefix], groups), values], dim=-2)
+        keys = torch.cat([repeat(k[:, :, :prefix], "b h p d -> b g h p d", g=groups), keys], dim=-2)
+        values = torch.cat([repeat(v[:, :, :prefix], "b h p d -> b g h p d", g=groups), values], dim=-2)
         # Positions are those of the window's own grid, as without prefix tokens: dilated tokens are one place apart there.
         queries, keys = self.turn(queries, keys, window)
         if mask is not None:
@@ -63,18 +64,13 @@ class WindowAttention(FusedAttention):
         return f"{super().extra_repr()}, windows={self.windows}"
 
 
-def _repeat(part: Tensor, groups: int) -> Tensor:
-    """``(B, heads, P, d) -> (B, groups, heads, P, d)``, without a copy."""
-    return part[:, None].expand(-1, groups, -1, -1, -1)
-
-
 class LocalWindowAttention(WindowAttention):
     """Attention in windows side by side (Twins, arXiv:2104.13840, Section 3.2), or shifted by half (Swin, arXiv:2103.14030).
 
     Args:
         window: size of a window, an int or a (height, width).
         shift: how far the windows are shifted; 0 for not at all.
-        others: see :class:`~vitblocks.attention.base.FusedAttention`.
+        others: see :class:`~vitblocks.attention.base.SelfAttention`.
     """
 
     def __init__(self, dim: int, heads: int = 8, *, window: Size = 7, shift: Size = 0, **options: Any) -> None:
@@ -86,7 +82,7 @@ class DilatedWindowAttention(WindowAttention):
     """Attention among tokens that lie ``dilation`` apart (CrossFormer's long distance, arXiv:2108.00154, Section 3.2).
 
     ``window`` and ``dilation`` as in :class:`~vitblocks.attention.windows.DilatedWindows`; others as in
-    :class:`~vitblocks.attention.base.FusedAttention`.
+    :class:`~vitblocks.attention.base.SelfAttention`.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..grid import Grid, Size, split_prefix
 from ..prefix import join_prefix
-from .base import FusedAttention
+from .base import SelfAttention
 from .windows import Windows, labels_mask
 
 
@@ -30,7 +30,7 @@ def split_regional(x: Tensor, grid: Grid, windows: Windows, what: str) -> tuple[
     return regional, patches
 
 
-class RegionalAttention(FusedAttention):
+class RegionalAttention(SelfAttention):
     """Attention of a window's tokens and its regional token (RegionViT, arXiv:2106.02689, Section 3.2, eq. 2).
 
     ``(B, R + H*W, dim) -> (B, R + H*W, dim)``: the R prefix tokens are the regional ones, row-major, exactly one per window. On the
@@ -39,7 +39,7 @@ class RegionalAttention(FusedAttention):
 
     Args:
         window: size of a region, an int or a (height, width).
-        others: see :class:`~vitblocks.attention.base.FusedAttention`.
+        others: see :class:`~vitblocks.attention.base.SelfAttention`.
 
     Raises:
         ValueError: in ``forward``, where the prefix tokens are not as many as the windows.

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
-from .attend import Attend, fold_bias, fold_groups, hide_keys
+from .attend import Attend, fold_groups, hide_keys
 from .global_attention import GlobalAttention
 
 
@@ -29,15 +30,11 @@ class HeadMix(nn.Module):
             with torch.no_grad():
                 self.weight.add_(torch.randn_like(self.weight), alpha=init_std)
 
-    # One (heads, heads) @ (heads, n * m) product a sample, whose weight is expanded without a copy: 6 times faster on a CPU than a Linear
-    # over the permuted tensor (benchmarks/kernels.py).
-
     def forward(self, x: Tensor) -> Tensor:
-        return torch.baddbmm(self.bias[:, None], self.weight.expand(x.shape[0], -1, -1), x.flatten(-2)).view_as(x)
-
-    def without_bias(self, x: Tensor) -> Tensor:
-        """The mix by its weight alone, for those who have a cheaper place for the bias."""
-        return torch.bmm(self.weight.expand(x.shape[0], -1, -1), x.flatten(-2)).view_as(x)
+        # One (heads, heads) @ (heads, n * m) product an image: a Linear over the permuted tensor copies it twice.
+        mix = self.weight.expand(x.shape[0], -1, -1)
+        mixed = torch.baddbmm(rearrange(self.bias, "h -> h 1"), mix, rearrange(x, "b h n m -> b h (n m)"))
+        return mixed.view_as(x)
 
 
 class TalkingHeadsAttend(Attend):
@@ -55,27 +52,11 @@ class TalkingHeadsAttend(Attend):
         self.mix_logits = HeadMix(heads, init_std=init_std)
         self.mix_weights = HeadMix(heads, init_std=init_std)
 
-    def softmax(self, q: Tensor, k: Tensor, bias: Tensor | None) -> Tensor:
-        """The weights before the second mix, on inputs folded to ``(B', heads, n, d)``."""
-        # The mix's bias is the same for every key, so the softmax takes it out again: only its gradient, zero, asks for it.
-        followed = torch.is_grad_enabled() and self.mix_logits.bias.requires_grad
-        mixed = (self.mix_logits if followed else self.mix_logits.without_bias)(self.logits(q, k))
-        return (mixed if bias is None else mixed + bias).softmax(dim=-1)
-
     def weights(self, q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
-        folded = None if bias is None else fold_bias(bias, q)
-        mixed = self.mix_weights(self.softmax(fold_groups(q), fold_groups(k), folded))
-        return hide_keys(mixed, folded).reshape(*q.shape[:-1], k.shape[-2])
-
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-        if (self.training and self.dropout) or bias is not None:
-            return super().forward(q, k, v, bias)
-        softmax = self.softmax(fold_groups(q), fold_groups(k), None)
-        values = fold_groups(v)
-        mixed = self.mix_weights.without_bias(softmax) @ values
-        # The mix's bias is the same for every key, so its share of the output is the sum of the values.
-        mixed = mixed + self.mix_weights.bias[:, None, None] * values.sum(dim=-2, keepdim=True)
-        return mixed.reshape(*q.shape[:-1], v.shape[-1])
+        mixed = self.mix_logits(fold_groups(self.logits(q, k))).reshape(*q.shape[:-1], k.shape[-2])
+        softmax = (mixed if bias is None else mixed + bias).softmax(dim=-1)
+        weights = self.mix_weights(fold_groups(softmax)).reshape(softmax.shape)
+        return hide_keys(weights, bias)
 
 
 class TalkingHeadsAttention(GlobalAttention):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import isqrt
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..position import DistanceBias, LearnedPosition, RelativeBias
@@ -36,8 +37,8 @@ def resize_places(table: Tensor, size: tuple[int, int]) -> Tensor | None:
     side = isqrt(table.shape[0])
     if side == 0 or side * side != table.shape[0]:
         return None
-    image = table.unflatten(0, (side, side)).permute(2, 0, 1)[None]
-    return resize_table(image, size)[0].permute(1, 2, 0).flatten(0, 1)
+    image = rearrange(table, "(h w) c -> 1 c h w", h=side)
+    return rearrange(resize_table(image, size), "1 c h w -> (h w) c")
 
 
 def resize_distances(table: Tensor, grid: tuple[int, int]) -> Tensor:

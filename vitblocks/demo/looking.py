@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from ..inspect import record_attention
@@ -32,8 +33,8 @@ def look(model: Model, images: Tensor) -> Look:
     assert isinstance(model.pool, SequencePool)
     with record_attention(model) as records:
         x, grid = model.eval().encode(images)
-    shares = model.pool.weights(x).unflatten(1, grid)
-    patches = [divmod(int(most), grid[1]) for most in shares.flatten(1).argmax(dim=1)]
+    shares = rearrange(model.pool.weights(x), "b (h w) -> b h w", h=grid[0])
+    patches = [divmod(int(most), grid[1]) for most in rearrange(shares, "b h w -> b (h w)").argmax(dim=1)]
     seen = [
         torch.stack([record.key_map(patch)[i].mean(dim=0) for i, patch in enumerate(patches)]) for record in records
     ]

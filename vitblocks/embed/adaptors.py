@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-import torch
 from torch import Tensor, nn
 
-from ..grid import Grid, Size, image_grid, num_prefix, split_prefix, to_map, to_pair, to_tokens
+from ..grid import Grid, Size, channels_last, image_grid, num_prefix, split_prefix, to_map, to_pair, to_tokens
 from ..prefix import join_prefix
 
 
@@ -47,7 +46,7 @@ class MapEmbed(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Grid]:
         check_image(image)
-        x, grid = to_tokens(self.conv(image.contiguous(memory_format=torch.channels_last)))
+        x, grid = to_tokens(self.conv(channels_last(image)))
         return self.norm(x), grid
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
-from ..depthwise import DepthwiseConv2d
 from ..grid import Grid, Size, image_grid, require_no_prefix, to_pair
-from ..linear import Linear
 from ..norm import LayerNorm, MapNorm, NormFactory, layer_norm
 from .adaptors import Downsample, PatchConv2d, check_patches
 
@@ -57,8 +56,8 @@ class PoolingDownsample(Downsample):
         """Raises ValueError unless ``dim`` divides ``out_dim``."""
         if out_dim % dim:
             raise ValueError(f"out_dim must be a multiple of dim {dim}, got {out_dim}: every channel becomes several")
-        conv = DepthwiseConv2d(dim, out_dim, stride + 1, stride, stride // 2)
-        super().__init__(conv, prefix=Linear(dim, out_dim))
+        conv = nn.Conv2d(dim, out_dim, stride + 1, stride, stride // 2, groups=dim)
+        super().__init__(conv, prefix=nn.Linear(dim, out_dim))
 
 
 class SameMaxPool2d(nn.Module):
@@ -113,7 +112,7 @@ class PatchMerging(nn.Module):
         self.stride = to_pair(patch_size, "patch_size")
         width = self.stride[0] * self.stride[1] * dim
         self.norm = norm(width)
-        self.proj = Linear(width, 2 * dim if out_dim is None else out_dim, bias=False)
+        self.proj = nn.Linear(width, 2 * dim if out_dim is None else out_dim, bias=False)
 
     def forward(self, x: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
         require_no_prefix(x, grid, "PatchMerging")
@@ -121,5 +120,5 @@ class PatchMerging(nn.Module):
         down, right = self.stride
         check_patches((height, width), self.stride)
         coarse = (height // down, width // right)
-        image = x.unflatten(1, (coarse[0], down, coarse[1], right)).permute(0, 1, 3, 4, 2, 5)
-        return self.proj(self.norm(image.flatten(3).flatten(1, 2))), coarse
+        merged = rearrange(x, "b (h p w q) c -> b (h w) (q p c)", h=coarse[0], p=down, w=coarse[1], q=right)
+        return self.proj(self.norm(merged)), coarse

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..grid import Grid, Size, to_pair
-from ..linear import Linear
 from .adaptors import check_image, check_patches
 
 
@@ -30,7 +30,7 @@ class LinearEmbed(nn.Module):
         self.patch_size = to_pair(patch_size, "patch_size")
         self.stride = self.patch_size
         self.channels = channels
-        self.proj = Linear(self.patch_size[0] * self.patch_size[1] * channels, dim) if proj is None else proj
+        self.proj = nn.Linear(self.patch_size[0] * self.patch_size[1] * channels, dim) if proj is None else proj
 
     def forward(self, image: Tensor) -> tuple[Tensor, Grid]:
         check_image(image)
@@ -39,9 +39,8 @@ class LinearEmbed(nn.Module):
         check_patches((image.shape[2], image.shape[3]), self.patch_size)
         rows, columns = self.patch_size
         grid = (image.shape[2] // rows, image.shape[3] // columns)
-        patches = image.unflatten(3, (grid[1], columns)).unflatten(2, (grid[0], rows))
-        patches = patches.permute(0, 2, 4, 3, 5, 1)  # (B, grid rows, grid columns, patch rows, patch columns, C)
-        return self.proj(patches.flatten(3).flatten(1, 2)), grid
+        patches = rearrange(image, "b c (h p) (w q) -> b (h w) (p q c)", p=rows, q=columns)
+        return self.proj(patches), grid
 
     def extra_repr(self) -> str:
         return f"patch_size={self.patch_size}"

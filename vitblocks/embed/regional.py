@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..attention.regional import split_regional
 from ..attention.windows import Windows, round_up
-from ..grid import Grid, Size, to_pair, to_tokens
+from ..grid import Grid, Size, channels_last, to_pair, to_tokens
 from ..prefix import join_prefix
 from .adaptors import check_image
 
@@ -41,7 +40,7 @@ class RegionalEmbed(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Grid]:
         check_image(image)
-        image = image.contiguous(memory_format=torch.channels_last)
+        image = channels_last(image)
         patches, grid = self.local(image)
         regional, regions = to_tokens(self.regional(self._pad(image)))
         if regions != self.windows.counts(grid):

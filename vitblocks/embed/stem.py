@@ -7,7 +7,6 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from ..depthwise import DepthwiseConv2d
 from ..grid import Grid, Size, to_pair
 from .adaptors import MapEmbed, PatchConv2d, check_image, check_patches
 
@@ -40,12 +39,7 @@ class ConvUnit(nn.Sequential):
     ) -> None:
         super().__init__()
         padding = kernel_size // 2 if padding is None else padding
-        sizes = (in_channels, out_channels, kernel_size, stride, padding)
-        self.conv = (
-            DepthwiseConv2d(*sizes, bias=bias)
-            if groups == in_channels > 1
-            else nn.Conv2d(*sizes, groups=groups, bias=bias)
-        )
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=bias)
         if norm is not None:
             self.norm = norm(out_channels)
         if activation is not None:

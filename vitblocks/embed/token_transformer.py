@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..attention import Attend, KernelAttend, SoftmaxAttend
 from ..feedforward import Mlp
 from ..grid import Grid
-from ..linear import Linear
 from ..norm import NormFactory, layer_norm
-from ..recompute import through
 
 
 class TokenTransformer(nn.Module):
@@ -42,17 +41,18 @@ class TokenTransformer(nn.Module):
     ) -> None:
         super().__init__()
         self.norm1 = norm(dim)
-        self.qkv = Linear(dim, 3 * out_dim, bias=qkv_bias)
+        self.qkv = nn.Linear(dim, 3 * out_dim, bias=qkv_bias)
         self.attend = SoftmaxAttend(scale=dim**-0.5) if attend is None else attend
-        self.proj = Linear(out_dim, out_dim)
+        self.proj = nn.Linear(out_dim, out_dim)
         self.norm2 = norm(out_dim)
         self.mlp = Mlp(out_dim, out_dim if mlp_dim is None else mlp_dim)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
-        q, k, v = through(self.norm1, x, self.qkv).unsqueeze(1).chunk(3, dim=-1)
-        x = (v + self.dropout(self.proj(self.attend(q, k, v)))).squeeze(1)
-        return x + self.dropout(through(self.norm2, x, self.mlp, grid))
+        q, k, v = rearrange(self.qkv(self.norm1(x)), "b n (three d) -> three b 1 n d", three=3)
+        mixed = self.proj(self.attend(q, k, v))
+        x = rearrange(v + self.dropout(mixed), "b 1 n d -> b n d")
+        return x + self.dropout(self.mlp(self.norm2(x), grid))
 
 
 def token_performer(dim: int, out_dim: int, *, dropout: float = 0.1) -> TokenTransformer:

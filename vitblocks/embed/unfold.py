@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..grid import Grid, Size, require_no_prefix, to_map, to_pair
@@ -25,7 +26,7 @@ class _Unfold(nn.Module):
     def unfold(self, image: Tensor) -> tuple[Tensor, Grid]:
         grid = self.grid((image.shape[2], image.shape[3]))
         tokens = F.unfold(image, self.kernel_size, padding=self.padding, stride=self.stride)
-        return tokens.transpose(1, 2), grid
+        return rearrange(tokens, "b c n -> b n c"), grid
 
     def extra_repr(self) -> str:
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from .places import NOWHERE, Places, Token
@@ -76,7 +77,8 @@ class AttentionRecord:
             raise ValueError(
                 f"the keys of {self.name} lie on no image grid, but on {keys.grid}: tokens were dropped before it"
             )
-        return self.token_weights(query)[..., keys.prefix :].unflatten(-1, keys.grid)
+        height, width = keys.grid
+        return rearrange(self.token_weights(query)[..., keys.prefix :], "... (h w) -> ... h w", h=height, w=width)
 
     def matrix(self) -> Tensor:
         """All of it among the tokens of the sequences: ``(B, heads, queries, keys)``, zero where two tokens do not meet.
@@ -84,11 +86,12 @@ class AttentionRecord:
         Rows of tokens that are no query of this record are zero. Raises ValueError where the places are not known.
         """
         queries, keys = self.known()
-        weights = self.weights.transpose(1, 2)
+        weights = rearrange(self.weights, "b g heads n m -> b heads g n m")
         real = (queries.ids != NOWHERE)[:, :, None] & (keys.ids != NOWHERE)[:, None, :]
         at = (queries.ids[:, :, None] * keys.total + keys.ids[:, None, :])[real]
         flat = weights.new_zeros(*weights.shape[:2], queries.total * keys.total)
-        return flat.index_copy(-1, at, weights[..., real]).unflatten(-1, (queries.total, keys.total))
+        flat = flat.index_copy(-1, at, weights[..., real])
+        return rearrange(flat, "b heads (n m) -> b heads n m", n=queries.total, m=keys.total)
 
 
 class AttentionRecords(list[AttentionRecord]):

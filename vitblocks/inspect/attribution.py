@@ -103,7 +103,7 @@ def gradient_rollout(
     steps = []
     for record, grad, (_, values) in zip(records, grads, calls, strict=True):
         # The output is weights @ values, so its gradient and the values give that of the weights: no kernel need form them.
-        by_weight = grad @ values.detach().transpose(-1, -2)
+        by_weight = torch.einsum("... n d, ... m d -> ... n m", grad, values.detach())
         steps.append((by_weight * record.weights[:, 0]).clamp(min=0).mean(dim=1))
     return _product(records, steps, add=True, name="gradient_rollout")
 

@@ -13,6 +13,7 @@ from math import prod
 from typing import TypeAlias
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..attention import (
@@ -236,9 +237,9 @@ def unfold(where: Places | None, frame: Frame) -> Places | None:
     if where is None or where.prefix or frame.grid is None:
         return None
     subgrids = DilatedWindows(None, frame.module.dilation)
-    if where.grid != subgrids.subgrid(frame.grid):
+    if where.grid != subgrids.window(frame.grid):
         return None
     ids = torch.arange(prod(frame.grid), device=where.ids.device)[None, :, None]
     table = subgrids.split(ids, frame.grid)[0, :, :, 0]
     outer = torch.where(where.ids == NOWHERE, NOWHERE, table[:, where.ids.clamp(min=0)])
-    return Places(outer.flatten(0, 1), 0, frame.grid)
+    return Places(rearrange(outer, "subgrids g n -> (subgrids g) n"), 0, frame.grid)

@@ -9,6 +9,7 @@ from math import prod
 from typing import Any, TypeAlias
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.modules.batchnorm import _NormBase
@@ -218,7 +219,8 @@ class Rows:
 
     def take(self, x: Tensor) -> Tensor:
         """``(B, G, heads, n, d)`` as ``(B, S, heads, r, d)``, a copy."""
-        return x.transpose(2, 3)[:, self.groups[:, None], self.rows].transpose(2, 3)
+        picked = rearrange(x, "b g heads n d -> b g n heads d")[:, self.groups[:, None], self.rows]
+        return rearrange(picked, "b s r heads d -> b s heads r d")
 
 
 def _weights(attend: Attend, q: Tensor, k: Tensor, bias: Tensor | None, rows: Rows | None) -> Tensor:

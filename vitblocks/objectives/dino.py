@@ -7,6 +7,7 @@ from copy import deepcopy
 from warnings import warn
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..grid import Size, to_pair
@@ -35,7 +36,7 @@ class Projector(nn.Module):
             for i, part in zip(of_size, made.chunk(len(of_size)), strict=True):
                 features[i] = part
         logits = self.head(torch.cat(features), frozen=frozen)
-        return torch.stack(features), logits.unflatten(0, (len(crops), -1))
+        return torch.stack(features), rearrange(logits, "(crops b) k -> crops b k", crops=len(crops))
 
 
 class Dino(nn.Module):

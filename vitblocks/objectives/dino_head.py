@@ -7,9 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..init import trunc_normal_linear
-from ..linear import Linear
-from ..norm import NormFactory
-from ..precision import at_least_float32
+from ..norm import NormFactory, at_least_float32
 
 
 class WeightNormLinear(nn.Module):
@@ -66,8 +64,8 @@ class DinoHead(nn.Module):
                 raise ValueError(f"{name} must be at least 1, got {value}")
         steps: list[nn.Module] = []
         for before in (dim, *[hidden_dim] * (layers - 2))[: layers - 1]:
-            steps += [Linear(before, hidden_dim), *([] if norm is None else [norm(hidden_dim)]), nn.GELU()]
-        steps.append(Linear(hidden_dim if layers > 1 else dim, bottleneck_dim))
+            steps += [nn.Linear(before, hidden_dim), *([] if norm is None else [norm(hidden_dim)]), nn.GELU()]
+        steps.append(nn.Linear(hidden_dim if layers > 1 else dim, bottleneck_dim))
         self.mlp = nn.Sequential(*steps).apply(trunc_normal_linear)
         self.last = WeightNormLinear(bottleneck_dim, out_dim, learn_scale=learn_scale)
 

@@ -9,9 +9,10 @@ from math import cos, log, pi
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
-from ..precision import at_least_float32
+from ..norm import at_least_float32
 
 
 class Centering(nn.Module):
@@ -48,7 +49,7 @@ class Centering(nn.Module):
     @torch.no_grad()
     def observe(self, logits: Tensor) -> None:
         """Add logits ``(..., dim)``; in distributed training those of every process, which all have to call."""
-        rows = logits.flatten(0, -2).to(self.total.dtype)
+        rows = rearrange(logits, "... k -> (...) k").to(self.total.dtype)
         seen = torch.cat([rows.sum(dim=0, keepdim=True), rows.new_full((1, 1), rows.shape[0])], dim=1)
         if dist.is_available() and dist.is_initialized():
             dist.all_reduce(seen)
@@ -139,7 +140,10 @@ class DinoSchedule:
 
 def monitor(features: Tensor, targets: Tensor) -> dict[str, Tensor]:
     """See :attr:`Dino.monitors`: from features ``(views, B, D)`` and probabilities ``(views, B, K)``."""
-    unit = F.normalize(at_least_float32(features).flatten(0, 1), dim=1) * features.shape[-1] ** 0.5
+    unit = (
+        F.normalize(rearrange(at_least_float32(features), "crops b c -> (crops b) c"), dim=1)
+        * features.shape[-1] ** 0.5
+    )
     mean = targets.mean(dim=(0, 1))
     return {
         "teacher_entropy": -torch.xlogy(targets, targets).sum(dim=-1).mean(),

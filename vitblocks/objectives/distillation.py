@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..head import AveragedHeads
 from ..model import Model
-from ..precision import at_least_float32
+from ..norm import at_least_float32
 from .encoder import PairError
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, overload
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..attention import GlobalAttention
@@ -12,11 +13,9 @@ from ..block import Block
 from ..embed.adaptors import check_image, check_patches
 from ..feedforward import Mlp
 from ..grid import Grid, split_prefix
-from ..linear import Linear
 from ..model import Stage
-from ..norm import LayerNorm
+from ..norm import LayerNorm, at_least_float32
 from ..position import SinePosition2d
-from ..precision import at_least_float32
 from .encoder import Encoder, Encodes
 from .masking import (
     Details,
@@ -83,7 +82,7 @@ class MAE(nn.Module):
         self.dropped_at = self.encoder.split_before_mixing()
         self.encoder.check_takes_dropped(self.dropped_at)
         self.patch_size = self.encoder.strides[self.dropped_at]
-        self.decoder_embed = Linear(self.encoder.dim, decoder_dim)
+        self.decoder_embed = nn.Linear(self.encoder.dim, decoder_dim)
         self.mask_token = nn.Parameter(torch.empty(1, 1, decoder_dim))
         blocks = [
             Block(decoder_dim, GlobalAttention(decoder_dim, decoder_heads), Mlp(decoder_dim, decoder_mlp_dim))
@@ -91,7 +90,7 @@ class MAE(nn.Module):
         ]
         self.decoder = Stage([SinePosition2d(decoder_dim, self._usual_grid()), *blocks])
         self.decoder_norm = LayerNorm(decoder_dim)
-        self.to_pixels = Linear(decoder_dim, self.patch_size[0] * self.patch_size[1] * channels)
+        self.to_pixels = nn.Linear(decoder_dim, self.patch_size[0] * self.patch_size[1] * channels)
         nn.init.normal_(self.mask_token, std=0.02)
         for part in (self.decoder_embed, self.decoder, self.to_pixels):
             part.apply(_xavier_linear)
@@ -146,7 +145,9 @@ class MAE(nn.Module):
         loss = (error * places.mask).sum() / places.mask.sum()
         if not details:
             return loss
-        return Details(loss, places.mask.unflatten(1, grid), unpatchify(prediction, grid, self.patch_size))
+        return Details(
+            loss, rearrange(places.mask, "b (h w) -> b h w", h=grid[0]), unpatchify(prediction, grid, self.patch_size)
+        )
 
     def grid(self, images: Tensor) -> tuple[int, int]:
         """The grid of the patches that are hidden or kept. Raises ValueError if the image does not divide into them."""
@@ -169,7 +170,7 @@ class MAE(nn.Module):
         if mask is not None and noise is not None:
             raise ValueError("mask and noise exclude each other, got both")
         if mask is not None:
-            noise = as_mask(mask, batch, grid).flatten(1).to(torch.uint8)
+            noise = rearrange(as_mask(mask, batch, grid), "b h w -> b (h w)").to(torch.uint8)
             if not torch.compiler.is_compiling() and not bool((noise.sum(dim=1) == places - keep).all()):
                 raise ValueError(
                     f"mask must hide {places - keep} of {places} patches in each image (masking_ratio {self.masking_ratio}), "
@@ -191,7 +192,8 @@ class MAE(nn.Module):
             kept = patches.gather(1, places.kept[:, :, None].expand(-1, -1, x.shape[2]))
             return torch.cat([prefix, kept], dim=1), (places.kept.shape[1],)
 
-        hidden = spread(places.mask.unflatten(1, self.grid(images)), images.shape[2:], self.patch_size)
+        mask = rearrange(places.mask, "b (h w) -> b h w", h=self.grid(images)[0])
+        hidden = spread(mask, images.shape[2:], self.patch_size)
         return self.encoder(hide(images, hidden), drop, self.dropped_at)[0]
 
     def decode(self, latent: Tensor, places: Shuffle, grid: Grid) -> Tensor:

@@ -7,6 +7,7 @@ from math import ceil, prod
 from typing import NamedTuple
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from ..grid import Grid, split_prefix
@@ -109,7 +110,7 @@ def random_mask(
             f"a ratio of {ratio} hides all of {places} places of the mask's grid {grid}: use smaller places"
         )
     order = uniform((batch, places), device, generator).argsort(dim=1)
-    return (order.argsort(dim=1) < count).unflatten(1, grid)
+    return rearrange(order.argsort(dim=1) < count, "b (h w) -> b h w", h=grid[0], w=grid[1])
 
 
 def as_mask(mask: Tensor, batch: int, grid: tuple[int, int]) -> Tensor:
@@ -151,20 +152,19 @@ def hide(image: Tensor, pixels: Tensor) -> Tensor:
 def replace(x: Tensor, grid: Grid, mask: Tensor, token: Tensor) -> Tensor:
     """Tokens ``(B, P + H*W, C)`` with ``token`` for the patches where ``mask (B, H, W)`` is True; prefix tokens stay."""
     prefix, patches = split_prefix(x, grid)
-    return join_prefix(prefix, torch.where(mask.flatten(1)[:, :, None], token.to(x.dtype), patches))
+    return join_prefix(prefix, torch.where(rearrange(mask, "b h w -> b (h w) 1"), token.to(x.dtype), patches))
 
 
 def patchify(image: Tensor, patch: tuple[int, int]) -> Tensor:
     """``(B, C, H, W) -> (B, N, rows * columns * C)``: the pixels of each patch, the channel fastest."""
     rows, columns = patch
-    patches = image.unflatten(3, (-1, columns)).unflatten(2, (-1, rows))
-    return patches.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
+    return rearrange(image, "b c (h p) (w q) -> b (h w) (p q c)", p=rows, q=columns)
 
 
 def unpatchify(patches: Tensor, grid: Grid, patch: tuple[int, int]) -> Tensor:
     """The inverse of :func:`patchify`."""
-    image = patches.unflatten(2, (*patch, -1)).unflatten(1, (grid[0], grid[1]))
-    return image.permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)
+    axes = {"h": grid[0], "w": grid[1], "p": patch[0], "q": patch[1]}
+    return rearrange(patches, "b (h w) (p q c) -> b c (h p) (w q)", **axes)
 
 
 def pictures(image: Tensor, reconstruction: Tensor, pixels: Tensor) -> Pictures:

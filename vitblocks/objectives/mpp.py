@@ -7,12 +7,12 @@ from typing import Literal, NamedTuple, overload
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange, reduce, repeat
 from torch import Tensor, nn
 
 from ..embed.adaptors import check_image, check_patches
 from ..grid import Grid, Size, split_prefix, to_pair
-from ..linear import Linear
-from ..precision import at_least_float32
+from ..norm import at_least_float32
 from .encoder import Encoder, Encodes
 from .masking import (
     Details,
@@ -114,7 +114,7 @@ class MPP(nn.Module):
             raise ValueError(f"dim must be {self.encoder.dim}, the channels of the model's last tokens, got {dim}")
         self.mask_token = nn.Parameter(torch.empty(1, 1, self.encoder.embed_dim))
         nn.init.trunc_normal_(self.mask_token, std=0.02)
-        self.to_classes = Linear(self.encoder.dim, self.levels**channels)
+        self.to_classes = nn.Linear(self.encoder.dim, self.levels**channels)
 
     @overload
     def forward(
@@ -164,9 +164,11 @@ class MPP(nn.Module):
             )
         logits = at_least_float32(self.predict(images, corruption))
         chosen = corruption.chosen.bool()
-        losses = F.cross_entropy(logits.transpose(1, 2), self.target(images), reduction="none")
+        losses = F.cross_entropy(rearrange(logits, "b n k -> b k n"), self.target(images), reduction="none")
         loss = (losses * chosen).sum() / chosen.sum()
-        return Details(loss, chosen.unflatten(1, grid), self._colours(logits, grid)) if details else loss
+        if not details:
+            return loss
+        return Details(loss, rearrange(chosen, "b (h w) -> b h w", h=grid[0]), self._colours(logits, grid))
 
     def grid(self, images: Tensor) -> tuple[int, int]:
         """The grid of patches. Raises ValueError if the image does not divide into them, or is only one."""
@@ -183,7 +185,8 @@ class MPP(nn.Module):
         """What to do to the patches of these images, drawn anew."""
         grid, batch, device = self.grid(images), images.shape[0], images.device
         places = grid[0] * grid[1]
-        chosen = random_mask(batch, grid, self.mask_prob, device, generator).flatten(1)
+        chosen = random_mask(batch, grid, self.mask_prob, device, generator)
+        chosen = rearrange(chosen, "b h w -> b (h w)")
         fate = uniform((batch, places), device, generator)
         masked = chosen & (fate < self.replace_prob)
         exchanged = chosen & ~masked & (fate < self.replace_prob + self.random_patch_prob)
@@ -195,9 +198,9 @@ class MPP(nn.Module):
     def predict(self, images: Tensor, corruption: Corruption) -> Tensor:
         """The logits of every patch's colour: ``(B, N, classes)``."""
         grid = self.grid(images)
-        masked = corruption.masked.bool().unflatten(1, grid)
+        masked = rearrange(corruption.masked.bool(), "b (h w) -> b h w", h=grid[0])
         patches = patchify(images, self.patch_size)
-        source = corruption.source[:, :, None].expand(-1, -1, patches.shape[2])
+        source = repeat(corruption.source, "b n -> b n c", c=patches.shape[2])
         seen = unpatchify(patches.gather(1, source), grid, self.patch_size)
 
         def put_tokens(x: Tensor, at: Grid) -> tuple[Tensor, Grid]:
@@ -214,7 +217,8 @@ class MPP(nn.Module):
 
     def target(self, images: Tensor) -> Tensor:
         """The class of every patch's mean colour: ``(B, N)``, the first channel the fastest."""
-        colours = patchify(at_least_float32(images), self.patch_size).unflatten(2, (-1, self.channels)).mean(dim=2)
+        patches = patchify(at_least_float32(images), self.patch_size)
+        colours = reduce(patches, "b n (pixels c) -> b n c", "mean", c=self.channels)
         if self.std is not None:
             colours = colours * self.std.to(colours)
         if self.mean is not None:

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from ..embed.adaptors import check_image
 from ..grid import Grid, Size, split_prefix, to_pair
-from ..linear import Linear
-from ..precision import at_least_float32
+from ..norm import at_least_float32
 from .encoder import Encoder, Encodes
 from .masking import (
     Details,
@@ -69,7 +68,7 @@ class SimMIM(nn.Module):
             )
         self.mask_token = nn.Parameter(torch.empty(1, 1, self.encoder.embed_dim))
         nn.init.trunc_normal_(self.mask_token, std=0.02)
-        self.decoder = Linear(self.encoder.dim, self.stride[0] * self.stride[1] * channels)
+        self.decoder = nn.Linear(self.encoder.dim, self.stride[0] * self.stride[1] * channels)
 
     @overload
     def forward(

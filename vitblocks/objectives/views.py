@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..grid import Size, to_pair
-from ..precision import at_least_float32
+from ..norm import at_least_float32
 
 Augment: TypeAlias = Callable[[Tensor], Tensor]
 """``images (B, C, H, W) -> images`` of the same shape."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from ..grid import Grid
-from ..linear import Linear
 
 
 class SequencePool(nn.Module):
@@ -16,11 +16,11 @@ class SequencePool(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.logit = Linear(dim, 1)
+        self.logit = nn.Linear(dim, 1)
 
     def weights(self, x: Tensor) -> Tensor:
         """The share of each token: ``(B, N)``."""
         return self.logit(x)[..., 0].softmax(dim=1)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
-        return (self.weights(x)[:, None] @ x)[:, 0]
+        return torch.einsum("b n, b n c -> b c", self.weights(x), x)

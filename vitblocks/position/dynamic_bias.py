@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..grid import Grid, image_grid
-from ..linear import Linear
 from ..norm import NormFactory, layer_norm
 from .relative_bias import line_offsets, pad_prefix, pairwise
 
@@ -27,9 +27,9 @@ class DynamicBias(nn.Module):
         super().__init__()
         self.heads = heads
         widths = (mlp_dim, mlp_dim, mlp_dim, heads)
-        self.fc = Linear(2, mlp_dim)
+        self.fc = nn.Linear(2, mlp_dim)
         self.layers = nn.ModuleList(
-            nn.Sequential(norm(mlp_dim), nn.ReLU(), Linear(mlp_dim, width)) for width in widths[1:]
+            nn.Sequential(norm(mlp_dim), nn.ReLU(), nn.Linear(mlp_dim, width)) for width in widths[1:]
         )
 
     def offsets(self, grid: tuple[int, int]) -> Tensor:
@@ -46,7 +46,7 @@ class DynamicBias(nn.Module):
         if size == (0, 0):
             return self.fc.weight.new_zeros(self.heads, prefix, prefix)
         rows, columns = (line_offsets(side, self.fc.weight.device) for side in size)
-        return pad_prefix(pairwise(self.offsets(size).permute(2, 0, 1), rows, columns), prefix)
+        return pad_prefix(pairwise(rearrange(self.offsets(size), "h w heads -> heads h w"), rows, columns), prefix)
 
     def extra_repr(self) -> str:
         return f"heads={self.heads}"

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from ..grid import Grid, Size, image_grid, num_prefix, to_pair
+from ..grid import Grid, Size, image_grid, num_prefix, to_map, to_pair, to_tokens
 from .resize import resize_table
 
 Resize: TypeAlias = Callable[[Tensor, tuple[int, int]], Tensor]
@@ -45,8 +45,7 @@ class LearnedPosition(nn.Module):
         if (height, width) == self.grid:
             return self.table
         prefix, patches = self.table[:, : self.num_prefix], self.table[:, self.num_prefix :]
-        image = patches.unflatten(1, self.grid).permute(0, 3, 1, 2)
-        resized = self.resize(image, (height, width)).permute(0, 2, 3, 1).flatten(1, 2)
+        resized, _ = to_tokens(self.resize(to_map(patches, self.grid), (height, width)))
         return torch.cat([prefix, resized], dim=1)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..precision import at_least_float32
+from ..norm import at_least_float32
 
 
 def resize_table(table: Tensor, size: tuple[int, int], mode: str = "bicubic") -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from ..grid import Grid, image_grid
@@ -36,7 +37,8 @@ class Rotary2d(nn.Module):
         frequency = self.base ** (-4 * steps / self.head_dim)
         rows = torch.arange(height, device=like.device, dtype=dtype)[:, None] * frequency
         columns = torch.arange(width, device=like.device, dtype=dtype)[:, None] * frequency
-        return torch.cat([rows.repeat_interleave(width, dim=0), columns.repeat(height, 1)], dim=-1)
+        rows = repeat(rows, "h d -> (h w) d", w=width)
+        return torch.cat([rows, repeat(columns, "w d -> (h w) d", h=height)], dim=-1)
 
     def forward(self, q: Tensor, k: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
         angles = self.angles(grid, q)
@@ -51,5 +53,6 @@ def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn the last ``len(cos)`` tokens of ``x``; those before them are prefix tokens."""
     prefix = x.shape[-2] - cos.shape[0]
     even, odd = x[..., prefix:, 0::2], x[..., prefix:, 1::2]
-    turned = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)
+    turned = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1)
+    turned = rearrange(turned, "... d two -> ... (d two)")
     return torch.cat([x[..., :prefix, :], turned.to(x.dtype)], dim=-2)

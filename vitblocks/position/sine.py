@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from einops import repeat
 from torch import Tensor, nn
 
 from ..grid import Grid, Size, image_grid, to_pair
@@ -30,8 +31,8 @@ def sine_2d(grid: tuple[int, int], dim: int) -> Tensor:
     frequency = 10000.0 ** (-torch.arange(dim // 4, dtype=torch.float64) / (dim // 4))
     rows, columns = (torch.arange(side, dtype=torch.float64)[:, None] * frequency for side in grid)
     rows, columns = (torch.cat([angle.sin(), angle.cos()], dim=-1) for angle in (rows, columns))
-    both = [columns[None].expand(grid[0], -1, -1), rows[:, None].expand(-1, grid[1], -1)]
-    return torch.cat(both, dim=-1).flatten(0, 1)
+    columns = repeat(columns, "w d -> (h w) d", h=grid[0])
+    return torch.cat([columns, repeat(rows, "h d -> (h w) d", w=grid[1])], dim=-1)
 
 
 class _SinePosition(nn.Module):

@@ -20,7 +20,7 @@ from ..attention import (
     WindowAttention,
     Windows,
 )
-from ..attention.base import FusedAttention
+from ..attention.base import SelfAttention
 from ..grid import to_pair
 from ..model import Model
 from ..pool import AttentionPool
@@ -90,7 +90,7 @@ def keep_positions(old: Attention, new: Attention, options: Options) -> None:
     if "position_bias" not in options and token_steps(old) is not None and token_steps(old) == token_steps(new):
         new.position_bias = deepcopy(old.position_bias)
     # Rotations depend on offsets alone and have no size of their own.
-    if "rotary" not in options and isinstance(old, FusedAttention) and isinstance(new, FusedAttention):
+    if "rotary" not in options and isinstance(old, SelfAttention) and isinstance(new, SelfAttention):
         new.rotary = deepcopy(old.rotary)
 
 

@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
-from ..precision import at_least_float32
+from ..norm import at_least_float32
 from .affine import BatchNormNd
 
 
@@ -55,7 +56,7 @@ def calibrate(norm: BatchNormNd, x: Tensor, keep_function: bool) -> None:
     """Give a norm the mean and the variance of ``x (B, C, ...)`` by channel."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
-    samples = at_least_float32(x.transpose(0, 1).flatten(1))
+    samples = at_least_float32(rearrange(x, "b c ... -> c (b ...)"))
     mean, variance = samples.mean(dim=1), samples.var(dim=1, correction=0)
     if keep_function and norm.affine:
         gain = norm.weight / (norm.running_var + norm.eps).sqrt()

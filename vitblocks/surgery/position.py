@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..position import (
@@ -116,7 +117,7 @@ def carry_bias(old: nn.Module, new: nn.Module, options: Options) -> Ledger:
     if isinstance(target, DynamicBias) or not isinstance(source, (RelativeBias, DistanceBias, DynamicBias)):
         return ledger
     if isinstance(target, RelativeBias):
-        target.table.copy_(offsets_of(source, target.grid).flatten(0, 1))
+        target.table.copy_(rearrange(offsets_of(source, target.grid), "h w heads -> (h w) heads"))
     elif isinstance(target, DistanceBias) and target.stride == (1, 1):
         target.table.copy_(fold(offsets_of(source, target.grid)))
     else:
@@ -132,7 +133,7 @@ def offsets_of(bias: RelativeBias | DistanceBias | DynamicBias, grid: tuple[int,
         return bias.offsets(grid)
     rows, columns = grid
     # All distances from the first place, then mirrored to both directions.
-    table = bias(grid)[:, 0].unflatten(1, (rows, columns)).permute(1, 2, 0)
+    table = rearrange(bias(grid)[:, 0], "heads (h w) -> h w heads", h=rows, w=columns)
     down, right = (torch.arange(1 - side, side, device=table.device).abs() for side in grid)
     return table[down][:, right]
 
@@ -140,7 +141,7 @@ def offsets_of(bias: RelativeBias | DistanceBias | DynamicBias, grid: tuple[int,
 def fold(offsets: Tensor) -> Tensor:
     """``(2H-1, 2W-1, heads)`` to ``(heads, H, W)``: the mean of what lies as far up as down, as far left as right."""
     mean = (offsets + offsets.flip(0) + offsets.flip(1) + offsets.flip(0, 1)) / 4
-    return mean[offsets.shape[0] // 2 :, offsets.shape[1] // 2 :].permute(2, 0, 1)
+    return rearrange(mean[offsets.shape[0] // 2 :, offsets.shape[1] // 2 :], "h w heads -> heads h w")
 
 
 def of_larger_strides(model: nn.Module) -> set[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import torch
+from einops import reduce
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -160,7 +161,8 @@ def answer_map(record: AttentionRecord) -> Tensor:
     keys = record.known()[1]
     if keys.prefix:
         return record.key_map(0)[:, 0]
-    return record.matrix()[:, 0].mean(dim=1).unflatten(-1, keys.grid)
+    height, width = keys.grid
+    return reduce(record.matrix()[:, 0], "b queries (h w) -> b h w", "mean", h=height, w=width)
 
 
 def patch_of(record: AttentionRecord, query: Token) -> tuple[tuple[int, int], Tensor] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 
@@ -38,7 +39,7 @@ def drawable(images: Tensor, between: Values | None = None, name: str = "images"
         raise ValueError(f"{name} must be finite, got NaN or infinity among {tuple(images.shape)}")
     low, high = values(images) if between is None else between
     scaled = (images.detach().cpu().float() - low) / max(high - low, 1e-12)
-    return scaled.clamp(0, 1).permute(0, 2, 3, 1).expand(-1, -1, -1, 3)
+    return rearrange(scaled.clamp(0, 1), "b c h w -> b h w c").expand(-1, -1, -1, 3)
 
 
 def luminance(picture: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from einops import rearrange
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -84,7 +85,7 @@ def kept_tokens_picture(model: nn.Module, images: Tensor, *, rows: Sequence[str]
             ids = original_ids(picks[:stage])[i].cpu()
             dropped = torch.ones(height * width)
             dropped[ids[ids != DROPPED]] = 0.0
-            draw_veil(panel, pictures[i], dropped.unflatten(0, (height, width)), strength=0.85)
+            draw_veil(panel, pictures[i], rearrange(dropped, "(h w) -> h w", h=height), strength=0.85)
             caption(panel, f"{int((dropped == 0).sum())} kept")
     return drawn.figure
 

@@ -16,7 +16,6 @@ from ..attention import (
     SoftmaxAttend,
 )
 from ..block import RegionalBlock
-from ..depthwise import DepthwiseConv2d
 from ..embed import ConvUnit, Downsample, DownsampleBothMaps, MapEmbed, OnBothMaps, RegionalEmbed
 from ..feedforward import Mlp
 from ..grid import Size, num_prefix
@@ -148,7 +147,7 @@ def downsampling(dim: int, out_dim: int) -> nn.Module:
     """
     if out_dim % dim:
         raise ValueError(f"dim must grow by whole factors from stage to stage, got {dim}, {out_dim}")
-    return nn.Sequential(map_norm(dim), nn.GELU(), DepthwiseConv2d(dim, out_dim, 3, stride=2, padding=1))
+    return nn.Sequential(map_norm(dim), nn.GELU(), nn.Conv2d(dim, out_dim, 3, stride=2, padding=1, groups=dim))
 
 
 def _variant(dim: int, depth: int, window: int = 7, use_peg: bool = False) -> Variant:

@@ -10,7 +10,6 @@ from ..embed import TokenTransformer, Unfold, UnfoldEmbed, token_performer
 from ..grid import Size, to_pair
 from ..head import linear_head
 from ..init import trunc_normal_linear
-from ..linear import Linear
 from ..model import Model, Stage
 from ..norm import layer_norm
 from ..pool import ClassPool
@@ -79,7 +78,7 @@ class T2TViT(Model):
             for before, (kernel, _) in zip((channels, *[token_dim] * len(splits)), t2t_layers, strict=True)
         ]
         backbone = [
-            PerToken(Linear(widths[-1], dim)),
+            PerToken(nn.Linear(widths[-1], dim)),
             ClassToken(dim, prefix),
             SinePosition1d(dim, grid, num_prefix=prefix),
             PerToken(nn.Dropout(emb_dropout)),

@@ -19,7 +19,7 @@ from vitblocks import (
     ConvFeedForward,
     ConvProjectionAttention,
     DynamicBias,
-    FusionReport,
+    FoldReport,
     GatedMlp,
     GlobalAttention,
     InvertedResidual,
@@ -41,7 +41,7 @@ from vitblocks import (
     SmoothedSoftmaxAttend,
     TalkingHeadsAttend,
     TalkingHeadsAttention,
-    fuse,
+    fold,
 )
 from vitblocks.norm import BatchNorm, rms_norm
 
@@ -66,9 +66,9 @@ EXPECTED = {
 }
 
 
-def difference(model: nn.Module, fused: nn.Module, x: torch.Tensor) -> float:
+def difference(model: nn.Module, folded: nn.Module, x: torch.Tensor) -> float:
     with torch.no_grad():
-        return float((model(x) - fused(x)).abs().amax())
+        return float((model(x) - folded(x)).abs().amax())
 
 
 @pytest.mark.parametrize("name", sorted(TINY))
@@ -76,10 +76,10 @@ def test_every_model_keeps_its_outputs(name: str) -> None:
     model = shaken(TINY[name].build())
     x = images(TINY[name].image_size)
     before = deepcopy(model.state_dict())
-    folded, report = fuse(model)
+    folded, report = fold(model)
     assert difference(model, folded, x) < 1e-9
     assert report.counts
-    frozen, report = fuse(model, x)
+    frozen, report = fold(model, x)
     assert difference(model, frozen, x) < 1e-9
     assert report.drift is not None
     assert report.drift < 1e-9
@@ -91,13 +91,13 @@ def test_every_model_keeps_its_outputs(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["CvT", "DeepViT", "LeViT", "LocalViT", "MobileViT"])
 def test_no_batch_norm_is_left(name: str) -> None:
-    fused, _ = fuse(shaken(TINY[name].build()))
-    assert not [m for m in fused.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    folded, _ = fold(shaken(TINY[name].build()))
+    assert not [m for m in folded.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
 
 
 def test_no_layer_scale_and_no_affine_norm_is_left_in_a_block() -> None:
-    fused, _ = fuse(model_of(Block(DIM, GlobalAttention(DIM, 2), Mlp(DIM), layer_scale=0.5)))
-    assert not [name for name, _ in fused.named_parameters() if "scale" in name or "norm" in name]
+    folded, _ = fold(model_of(Block(DIM, GlobalAttention(DIM, 2), Mlp(DIM), layer_scale=0.5)))
+    assert not [name for name, _ in folded.named_parameters() if "scale" in name or "norm" in name]
 
 
 HYBRIDS: dict[str, Callable[[], list[nn.Module]]] = {
@@ -148,19 +148,19 @@ HYBRIDS: dict[str, Callable[[], list[nn.Module]]] = {
 @pytest.mark.parametrize("name", HYBRIDS)
 def test_hybrids_keep_their_outputs(name: str) -> None:
     model = model_of(*HYBRIDS[name]())
-    fused, report = fuse(model, images())
-    assert difference(model, fused, images()) < 1e-9
+    folded, report = fold(model, images())
+    assert difference(model, folded, images()) < 1e-9
     assert report.drift is not None
 
 
 def folds(name: str) -> dict[str, int]:
-    return fuse(model_of(*HYBRIDS[name]())).report.counts
+    return fold(model_of(*HYBRIDS[name]())).report.counts
 
 
 def test_merging_norm_goes_into_its_projection() -> None:
     model = model_of(transition=PatchMerging(DIM))
-    fused, report = fuse(model)
-    assert difference(model, fused, images(24)) < 1e-9
+    folded, report = fold(model)
+    assert difference(model, folded, images(24)) < 1e-9
     assert report.counts == {"LayerNorm into the linear after it": 1}
 
 
@@ -179,24 +179,24 @@ def test_a_norm_before_a_padded_convolution_is_kept() -> None:
 
 
 def test_rescaled_blocks_become_plain_ones() -> None:
-    fused, report = fuse(model_of(*HYBRIDS["rescaled"]()))
+    folded, report = fold(model_of(*HYBRIDS["rescaled"]()))
     assert report.counts["rescaling into the norms and projections"] == 1
-    assert [type(m) for m in fused.modules() if isinstance(m, (Block, RescaledBlock))] == [Block]
+    assert [type(m) for m in folded.modules() if isinstance(m, (Block, RescaledBlock))] == [Block]
 
 
 def test_what_is_shared_is_left_alone() -> None:
     mlp = Mlp(DIM)
     model = model_of(*(Block(DIM, GlobalAttention(DIM, 2), mlp, layer_scale=0.5) for _ in range(2)))
-    fused, report = fuse(model, images())
-    assert difference(model, fused, images()) < 1e-9
+    folded, report = fold(model, images())
+    assert difference(model, folded, images()) < 1e-9
     assert report.counts["layer scale into the projection"] == 2  # the attentions' alone
 
 
 def test_tied_weights_are_left_alone() -> None:
     model = model_of(*(Block(DIM, GlobalAttention(DIM, 2), Mlp(DIM)) for _ in range(2)))
     model.stages[0].layers[1].mlp.fc1.weight = model.stages[0].layers[0].mlp.fc1.weight  # type: ignore[index, union-attr]
-    fused, report = fuse(model, images())
-    assert difference(model, fused, images()) < 1e-9
+    folded, report = fold(model, images())
+    assert difference(model, folded, images()) < 1e-9
     assert report.counts["LayerNorm into the linear after it"] == 2
 
 
@@ -205,8 +205,8 @@ def test_what_carries_hooks_is_left_alone() -> None:
     seen: list[torch.Tensor] = []
     norm = model.stages[0].layers[0].norm1  # type: ignore[index, union-attr]
     norm.register_forward_hook(lambda module, args, output: seen.append(output))
-    fused, _ = fuse(model)
-    assert difference(model, fused, images()) < 1e-9
+    folded, _ = fold(model)
+    assert difference(model, folded, images()) < 1e-9
     assert torch.allclose(seen[0], seen[1], rtol=0, atol=1e-12)
 
 
@@ -219,15 +219,15 @@ class Doubled(Mlp):
 
 def test_a_subclass_with_a_forward_of_its_own_is_left_alone() -> None:
     model = model_of(Block(DIM, GlobalAttention(DIM, 2), Doubled(DIM), layer_scale=0.5))
-    fused, report = fuse(model, images())
-    assert difference(model, fused, images()) < 1e-9
+    folded, report = fold(model, images())
+    assert difference(model, folded, images()) < 1e-9
     assert report.counts["layer scale into the projection"] == 1
     assert report.counts["LayerNorm into the linear after it"] == 1
 
 
 def test_folding_twice_folds_nothing_more() -> None:
-    fused, _ = fuse(shaken(TINY["LeViT"].build()), images(32))
-    assert fuse(fused, images(32)).report.counts == {}
+    folded, _ = fold(shaken(TINY["LeViT"].build()), images(32))
+    assert fold(folded, images(32)).report.counts == {}
 
 
 def test_models_of_other_packages_fold_too() -> None:
@@ -235,16 +235,16 @@ def test_models_of_other_packages_fold_too() -> None:
         nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 4)
     )
     model = shaken(net)
-    fused, report = fuse(model)
-    assert difference(model, fused, images(8)) < 1e-9
+    folded, report = fold(model)
+    assert difference(model, folded, images(8)) < 1e-9
     assert report.counts == {"BatchNorm into the convolution before it": 1}
 
 
 def test_batch_norm_by_each_batch_is_kept() -> None:
     model = shaken(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8, track_running_stats=False)))
-    fused, report = fuse(model)
+    folded, report = fold(model)
     assert report.counts == {}
-    assert difference(model, fused, images(8)) == 0
+    assert difference(model, folded, images(8)) == 0
 
 
 @pytest.mark.parametrize("name", ["LeViT", "ViT"])
@@ -252,43 +252,39 @@ def test_another_size_than_the_samples_is_refused(name: str) -> None:
     model = shaken(TINY[name].build(), torch.float32)
     size = TINY[name].image_size
     other = images(2 * size, torch.float32)
-    fused, _ = fuse(model, images(size, torch.float32))
+    folded, _ = fold(model, images(size, torch.float32))
     with pytest.raises(ValueError, match="was frozen for grid"):
-        fused(other)
-    folded = fuse(model).model
+        folded(other)
+    folded = fold(model).model
     assert torch.allclose(folded(other), model(other), rtol=1e-4, atol=1e-4)
 
 
 def test_folded_models_compile_and_export() -> None:
     model = shaken(TINY["LeViT"].build(), torch.float32)
     x = images(32, torch.float32)
-    fused, report = fuse(model, x, pack="never")
-    assert report.unpacked == 'pack="never" was asked for'
+    folded, _ = fold(model, x)
     with torch.no_grad():
-        assert torch.allclose(torch.compile(fused, backend="eager", fullgraph=True)(x), fused(x))
-        assert torch.allclose(torch.export.export(fused, (x,)).module()(x), fused(x))
+        assert torch.allclose(torch.compile(folded, backend="eager", fullgraph=True)(x), folded(x))
+        assert torch.allclose(torch.export.export(folded, (x,)).module()(x), folded(x))
 
 
 def test_in_place_needs_evaluation_mode_and_a_copy_is_put_in_it() -> None:
     model = model_of(Block(DIM, GlobalAttention(DIM, 2), Mlp(DIM))).train()
     with pytest.raises(ValueError, match="inplace=True"):
-        fuse(model, inplace=True)
-    fused, _ = fuse(model)
+        fold(model, inplace=True)
+    folded, _ = fold(model)
     assert model.training
-    assert not fused.training
-    assert fuse(model.eval(), inplace=True).model is model
+    assert not folded.training
+    assert fold(model.eval(), inplace=True).model is model
 
 
 def test_bad_arguments_are_named() -> None:
     with pytest.raises(TypeError, match="model must be a module"):
-        fuse(3)
-    with pytest.raises(ValueError, match="pack must be"):
-        fuse(nn.Identity(), pack="yes")
+        fold(3)
 
 
 def test_the_report_reads() -> None:
-    report = fuse(model_of(*HYBRIDS["layer scale"]())).report
-    assert isinstance(report, FusionReport)
+    report = fold(model_of(*HYBRIDS["layer scale"]())).report
+    assert isinstance(report, FoldReport)
     assert "2 x layer scale into the projection" in str(report)
-    assert "no sample was given" in str(report)
-    assert all(fold.source and fold.into for fold in report.folds if "dropout" not in fold.rule)
+    assert all(done.source and done.into for done in report.folds if "dropout" not in done.rule)

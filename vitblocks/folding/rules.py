@@ -15,10 +15,10 @@ from ..attention.talking_heads import HeadMix
 from ..block import Block, RescaledBlock
 from ..embed.adaptors import Downsample, MapEmbed
 from ..feedforward import ConvFeedForward, GatedMlp, Mlp, QuickGELU
-from ..linear import LINEARS
 from ..norm import BatchNorm, LinearNorm
 from ..residual import DropPath, LayerScale, Shortcut
 from .affine import (
+    LAYER_NORMS,
     Affine,
     Linear,
     batch_norm_affine,
@@ -47,7 +47,7 @@ _CHAINED: list[tuple[type[nn.Module], str, str]] = [
 ]
 
 
-def fold(model: nn.Module) -> list[Fold]:
+def apply_rules(model: nn.Module) -> list[Fold]:
     """Apply every rule to the model in place; a later rule sees what the earlier ones left."""
     owners = Owners(model)
     with torch.no_grad():
@@ -156,7 +156,7 @@ def unscale_blocks(model: nn.Module, owners: Owners) -> Iterator[Fold]:
             assert isinstance(block, RescaledBlock)
             writers = [last_linear(block.attn), last_linear(block.mlp)]
             norms = [block.norm1, block.norm2]
-            if None in writers or not all(type(norm) is nn.LayerNorm for norm in norms):
+            if None in writers or not all(type(norm) in LAYER_NORMS for norm in norms):
                 continue
             for linear in writers:
                 assert linear is not None
@@ -220,7 +220,7 @@ def fold_quick_gelu(model: nn.Module, owners: Owners) -> Iterator[Fold]:
             continue
         before = child(module, "fc1" if isinstance(module, Mlp) else "gate")
         after = child(module, "fc2")
-        if type(before) not in LINEARS or type(after) not in LINEARS or not owners.alone(before, after):
+        if type(before) is not nn.Linear or type(after) is not nn.Linear or not owners.alone(before, after):
             continue
         first, second = cast(nn.Linear, before), cast(nn.Linear, after)
         follow(first, _factor(first.out_features, 1.702, first))

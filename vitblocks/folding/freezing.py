@@ -44,7 +44,7 @@ class FrozenBias(nn.Module):
                 return table
         frozen = " or ".join(f"grid {grid} after {prefix} prefix token(s)" for grid, prefix in self.calls)
         raise ValueError(
-            f"this {self.kind} was frozen for {frozen}, got grid {tuple(grid)} after {prefix}: fuse the model again "
+            f"this {self.kind} was frozen for {frozen}, got grid {tuple(grid)} after {prefix}: fold the model again "
             "with a sample of the size wanted"
         )
 
@@ -70,7 +70,7 @@ class FrozenPosition(nn.Module):
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         if tuple(grid) != self.grid:
             raise ValueError(
-                f"this {self.kind} was frozen for grid {self.grid}, got {tuple(grid)}: fuse the model again "
+                f"this {self.kind} was frozen for grid {self.grid}, got {tuple(grid)}: fold the model again "
                 "with a sample of the size wanted"
             )
         assert isinstance(self.table, Tensor)

@@ -7,17 +7,16 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from ..depthwise import DepthwiseConv2d
 from ..embed.adaptors import PatchConv2d, SlidingConv2d
-from ..linear import LINEARS
-from ..norm import BatchNorm
+from ..norm import BatchNorm, LayerNorm, RMSNorm
 
 Linear: TypeAlias = nn.Linear | nn.Conv1d | nn.Conv2d
 """Layers whose outputs are linear in their inputs, channel by channel."""
 
 # By type, not isinstance: a subclass may compute something else.
-CONV2DS = (nn.Conv2d, DepthwiseConv2d, PatchConv2d, SlidingConv2d)
-_LINEAR = (*LINEARS, nn.Conv1d, *CONV2DS)
+_LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, PatchConv2d, SlidingConv2d)
+LAYER_NORMS = (nn.LayerNorm, LayerNorm)
+_RMS_NORMS = (nn.RMSNorm, RMSNorm)
 
 
 class Affine(NamedTuple):
@@ -49,10 +48,12 @@ def batch_norm_affine(norm: nn.Module | None) -> Affine | None:
 
 def token_norm_affine(norm: nn.Module | None) -> Affine | None:
     """The learned part of a norm of tokens: what it does after it has normed; None where it has none."""
-    if type(norm) is nn.LayerNorm and norm.weight is not None and len(norm.normalized_shape) == 1:
+    if type(norm) in LAYER_NORMS and norm.weight is not None and len(norm.normalized_shape) == 1:
+        assert isinstance(norm, nn.LayerNorm)
         weight = norm.weight.double()
         return Affine(weight, torch.zeros_like(weight) if norm.bias is None else norm.bias.double())
-    if type(norm) is nn.RMSNorm and norm.weight is not None and len(norm.normalized_shape) == 1:
+    if type(norm) in _RMS_NORMS and norm.weight is not None and len(norm.normalized_shape) == 1:
+        assert isinstance(norm, nn.RMSNorm)
         return Affine(norm.weight.double(), torch.zeros_like(norm.weight, dtype=torch.float64))
     return batch_norm_affine(norm) if type(norm) is BatchNorm else None
 
