@@ -159,7 +159,7 @@ def dense_encoder(settings: Settings) -> Encoder:
     return Encoder(ViT(**settings.model)).to(settings.device)
 
 
-def mae(settings: Settings, **decoder: int) -> MAE:
+def mae(settings: Settings, **decoder: Any) -> MAE:
     return MAE(ViT(**settings.model), **decoder).to(settings.device)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from vitblocks.precision import at_least_float32
+from vitblocks.norm import at_least_float32
 
 
 def results(layer: nn.Module, x: Tensor) -> list[Tensor]:

@@ -377,7 +377,7 @@ def test_resize_needs_a_square_of_places() -> None:
 
 def test_save_and_load_file(tmp_path: Path) -> None:
     source, target = twins(), twins()
-    source.to(memory_format=torch.channels_last)
+    source.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     path = tmp_path / "weights.safetensors"
     ck.save(source, path)
     ck.save(source, str(path))  # over itself

@@ -48,7 +48,7 @@ def test_maps_are_row_major_views() -> None:
 def test_sizes_are_an_int_or_a_pair() -> None:
     assert to_pair(3) == (3, 3)
     assert to_pair((3, 4)) == (3, 4)
-    assert to_pair([3, 4]) == (3, 4)  # type: ignore[arg-type]
+    assert to_pair([3, 4]) == (3, 4)
     assert to_pair(0, minimum=0) == (0, 0)
 
 

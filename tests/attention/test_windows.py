@@ -150,7 +150,7 @@ def test_bad_arguments() -> None:
     with pytest.raises(ValueError, match="window must be at least 1, got 0"):
         Windows(0)
     with pytest.raises(TypeError, match="window must be an int or a"):
-        Windows(2.5)  # type: ignore[arg-type]
+        Windows(2.5)
     with pytest.raises(ValueError, match=r"shift must be smaller than the window \(2, 3\), got \(2, 1\)"):
         ShiftedWindows((2, 3), (2, 1))
     with pytest.raises(ValueError, match="dilation must be at least 1"):

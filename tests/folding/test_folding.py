@@ -194,7 +194,7 @@ def test_what_is_shared_is_left_alone() -> None:
 
 def test_tied_weights_are_left_alone() -> None:
     model = model_of(*(Block(DIM, GlobalAttention(DIM, 2), Mlp(DIM)) for _ in range(2)))
-    model.stages[0].layers[1].mlp.fc1.weight = model.stages[0].layers[0].mlp.fc1.weight  # type: ignore[index, union-attr]
+    model.stages[0].layers[1].mlp.fc1.weight = model.stages[0].layers[0].mlp.fc1.weight
     folded, report = fold(model, images())
     assert difference(model, folded, images()) < 1e-9
     assert report.counts["LayerNorm into the linear after it"] == 2
@@ -203,7 +203,7 @@ def test_tied_weights_are_left_alone() -> None:
 def test_what_carries_hooks_is_left_alone() -> None:
     model = model_of(Block(DIM, GlobalAttention(DIM, 2), Mlp(DIM)))
     seen: list[torch.Tensor] = []
-    norm = model.stages[0].layers[0].norm1  # type: ignore[index, union-attr]
+    norm = model.stages[0].layers[0].norm1
     norm.register_forward_hook(lambda module, args, output: seen.append(output))
     folded, _ = fold(model)
     assert difference(model, folded, images()) < 1e-9

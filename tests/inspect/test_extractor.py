@@ -80,7 +80,7 @@ def test_layers_that_are_not_there_or_not_called_are_errors() -> None:
     with pytest.raises(ValueError, match="layer_name must name"):
         Extractor(nn.Sequential(nn.Linear(2, 2)))
     with pytest.raises(TypeError, match=r"nn\.Module"):
-        Extractor(lambda x: x)  # type: ignore[arg-type]
+        Extractor(lambda x: x)
     model.unused = nn.Identity()
     with pytest.raises(RuntimeError, match="not called"):
         Extractor(model, layer_name="unused")(image())

@@ -48,13 +48,11 @@ def batch_norm_affine(norm: nn.Module | None) -> Affine | None:
 
 def token_norm_affine(norm: nn.Module | None) -> Affine | None:
     """The learned part of a norm of tokens: what it does after it has normed; None where it has none."""
-    if type(norm) in LAYER_NORMS and norm.weight is not None and len(norm.normalized_shape) == 1:
-        assert isinstance(norm, nn.LayerNorm)
-        weight = norm.weight.double()
-        return Affine(weight, torch.zeros_like(weight) if norm.bias is None else norm.bias.double())
-    if type(norm) in _RMS_NORMS and norm.weight is not None and len(norm.normalized_shape) == 1:
-        assert isinstance(norm, nn.RMSNorm)
-        return Affine(norm.weight.double(), torch.zeros_like(norm.weight, dtype=torch.float64))
+    if isinstance(norm, (nn.LayerNorm, nn.RMSNorm)) and type(norm) in (*LAYER_NORMS, *_RMS_NORMS):
+        if norm.weight is None or len(norm.normalized_shape) != 1:
+            return None
+        weight, bias = norm.weight.double(), getattr(norm, "bias", None)
+        return Affine(weight, torch.zeros_like(weight) if bias is None else bias.double())
     return batch_norm_affine(norm) if type(norm) is BatchNorm else None
 
 

@@ -222,7 +222,7 @@ def fold_quick_gelu(model: nn.Module, owners: Owners) -> Iterator[Fold]:
         after = child(module, "fc2")
         if type(before) is not nn.Linear or type(after) is not nn.Linear or not owners.alone(before, after):
             continue
-        first, second = cast(nn.Linear, before), cast(nn.Linear, after)
+        first, second = before, after
         follow(first, _factor(first.out_features, 1.702, first))
         precede(second, _factor(second.in_features, 1 / 1.702, second))
         name = owners.name(child(module, "act"))

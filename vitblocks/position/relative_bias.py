@@ -58,8 +58,8 @@ class RelativeBias(nn.Module):
         """The table as ``(2H-1, 2W-1, heads)`` for this grid: its own, its middle, or resized."""
         larger = (max(grid[0], self.grid[0]), max(grid[1], self.grid[1]))
         size = (2 * larger[0] - 1, 2 * larger[1] - 1)
-        table = rearrange(self.table, "(h w) heads -> 1 heads h w", h=2 * self.grid[0] - 1)
-        table = rearrange(resize_table(table, size), "1 heads h w -> h w heads")
+        own = rearrange(self.table, "(h w) heads -> 1 heads h w", h=2 * self.grid[0] - 1)
+        table = rearrange(resize_table(own, size), "1 heads h w -> h w heads")
         top, left = larger[0] - grid[0], larger[1] - grid[1]
         return table[top : top + 2 * grid[0] - 1, left : left + 2 * grid[1] - 1]
 
