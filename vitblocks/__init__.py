@@ -77,24 +77,9 @@ from .embed import (
     UnfoldEmbed,
     token_performer,
 )
-from .feedforward import (
-    ConvFeedForward,
-    EfficientChannelAttention,
-    GatedMlp,
-    Mlp,
-    QuickGELU,
-    SqueezeExcite,
-)
-from .folding import (
-    Folded,
-    FoldReport,
-    fold,
-)
-from .head import (
-    AveragedHeads,
-    linear_head,
-    norm_head,
-)
+from .feedforward import ConvFeedForward, EfficientChannelAttention, GatedMlp, Mlp, QuickGELU, SqueezeExcite
+from .folding import Folded, FoldReport, fold
+from .head import AveragedHeads, linear_head, norm_head
 from .inspect import (
     AttentionRecord,
     AttentionRecords,
@@ -111,32 +96,10 @@ from .inspect import (
     record_attention,
     summary,
 )
-from .model import (
-    FeatureMap,
-    Model,
-    Stage,
-)
-from .multi_scale import (
-    ClassFusion,
-    MultiScaleBlock,
-)
-from .norm import (
-    BatchNorm,
-    LayerNorm,
-    LinearNorm,
-    MapNorm,
-    RMSNorm,
-    layer_norm,
-    rms_norm,
-)
-from .objectives import (
-    MAE,
-    MPP,
-    Dino,
-    DinoHead,
-    DistillWrapper,
-    SimMIM,
-)
+from .model import FeatureMap, Model, Stage
+from .multi_scale import ClassFusion, MultiScaleBlock
+from .norm import BatchNorm, LayerNorm, LinearNorm, MapNorm, RMSNorm, layer_norm, rms_norm
+from .objectives import MAE, MPP, Dino, DinoHead, DistillWrapper, SimMIM
 from .pool import (
     AdaptiveSampling,
     AttentionPool,
@@ -161,26 +124,11 @@ from .position import (
     SinePosition1d,
     SinePosition2d,
 )
-from .prefix import (
-    ClassToken,
-    PerToken,
-)
-from .registry import (
-    create_model,
-    list_models,
-)
-from .residual import (
-    DropPath,
-    LayerScale,
-    Residual,
-    Shortcut,
-    drop_path_schedule,
-)
-from .surgery import (
-    SwapReport,
-    swap,
-    swap_attention,
-)
+from .prefix import ClassToken, PerToken
+from .recipe import build, describe
+from .registry import create_model, list_models, list_parts, part
+from .residual import DropPath, LayerScale, Residual, Shortcut, drop_path_schedule
+from .surgery import SwapReport, swap, swap_attention
 from .zoo import (
     CCT,
     ATSViT,
