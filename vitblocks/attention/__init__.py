@@ -1,7 +1,16 @@
 """Attention kinds: a geometry that gathers tokens, and an :class:`Attend` that turns q, k, v into values."""
 
 from .attend import Attend, SoftmaxAttend
-from .base import Attention, CrossAttention, SelfAttention
+from .base import (
+    Attention,
+    AttentionOptions,
+    CrossAttention,
+    CrossAttentionOptions,
+    HeadOptions,
+    MixedHeadOptions,
+    SelfAttention,
+    SelfAttentionOptions,
+)
 from .carried_padding import CarriedPadding, CarryPadding, DropPadding, PaddedRegionalAttention
 from .class_attention import ClassAttention
 from .conv_projection import ConvProjectionAttention
@@ -20,20 +29,24 @@ from .windows import DilatedWindows, LongDistanceWindows, Partition, ShiftedWind
 __all__ = [
     "Attend",
     "Attention",
+    "AttentionOptions",
     "CarriedPadding",
     "CarryPadding",
     "ClassAttention",
     "ConvProjectionAttention",
     "CrossAttention",
+    "CrossAttentionOptions",
     "DilatedWindowAttention",
     "DilatedWindows",
     "DownsamplingAttention",
     "DropPadding",
     "GlobalAttention",
+    "HeadOptions",
     "Interleaved",
     "KernelAttend",
     "LocalWindowAttention",
     "LongDistanceWindows",
+    "MixedHeadOptions",
     "PaddedRegionalAttention",
     "Partition",
     "ReAttend",
@@ -42,6 +55,7 @@ __all__ = [
     "RegionalAttention",
     "ResizeToMultiple",
     "SelfAttention",
+    "SelfAttentionOptions",
     "ShiftedWindows",
     "SmoothedSoftmaxAttend",
     "SoftmaxAttend",

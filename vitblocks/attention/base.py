@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -34,6 +36,45 @@ def check_heads(dim: int, heads: int, head_dim: int | None) -> int:
     if head_dim < 1:
         raise ValueError(f"head_dim must be at least 1, got {head_dim}")
     return head_dim
+
+
+class HeadOptions(TypedDict, total=False):
+    """Keywords of every attention kind; what they mean stands at :class:`Attention`."""
+
+    head_dim: int | None
+    position_bias: nn.Module | None
+    dropout: float
+
+
+class AttentionOptions(HeadOptions, total=False):
+    """Keywords of :class:`Attention`."""
+
+    value_dim: int | None
+    proj: nn.Module | None
+    attend: Attend | None
+
+
+class CrossAttentionOptions(HeadOptions, total=False):
+    """Keywords of :class:`CrossAttention`."""
+
+    qkv_bias: bool
+    attend: Attend | None
+
+
+class MixedHeadOptions(HeadOptions, total=False):
+    """Keywords of :class:`SelfAttention` for kinds that bring an :class:`Attend` of their own."""
+
+    value_dim: int | None
+    qkv: nn.Module | None
+    qkv_bias: bool
+    rotary: nn.Module | None
+    proj: nn.Module | None
+
+
+class SelfAttentionOptions(MixedHeadOptions, total=False):
+    """Keywords of :class:`SelfAttention`."""
+
+    attend: Attend | None
 
 
 class Attention(nn.Module):
@@ -92,7 +133,7 @@ class SelfAttention(Attention):
         qkv: a finished module ``dim -> heads * (2 * head_dim + value_dim)``; a Linear if None.
         qkv_bias: whether that Linear has a bias.
         rotary: a part called as ``rotary(q, k, grid) -> (q, k)`` before the products.
-        others: see :class:`Attention`.
+        dim, heads, head_dim, value_dim, proj, attend, position_bias, dropout: see :class:`Attention`.
     """
 
     def __init__(
@@ -153,7 +194,7 @@ class CrossAttention(Attention):
 
     Args:
         qkv_bias: whether the projections have a bias.
-        others: see :class:`Attention`.
+        dim, heads, head_dim, attend, position_bias, dropout: see :class:`Attention`.
     """
 
     def __init__(

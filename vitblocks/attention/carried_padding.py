@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from ..grid import Grid, Size, image_grid, num_prefix, split_prefix, to_pair
 from .attend import mask_bias
+from .base import SelfAttentionOptions
 from .regional import RegionalAttention
 from .windows import Windows, round_up
 
@@ -117,13 +118,16 @@ class PaddedRegionalAttention(RegionalAttention):
     rows of the map, *or* both in columns of it; the regional token lies in both. Everywhere else both must hold, as is right. On the
     grid ``(0, 0)`` the regional tokens attend to one another.
 
-    Arguments: see :class:`~vitblocks.attention.regional.RegionalAttention`.
+    Args:
+        window: size of a region, an int or a (height, width).
+        head_dim, value_dim, qkv, qkv_bias, rotary, proj, attend, position_bias, dropout: see
+            :class:`~vitblocks.attention.SelfAttention`.
 
     Raises:
         ValueError: in ``forward``, where the prefix tokens are not the regional ones and the padding.
     """
 
-    def __init__(self, dim: int, heads: int = 8, *, window: Size = 7, **options: Any) -> None:
+    def __init__(self, dim: int, heads: int = 8, *, window: Size = 7, **options: Unpack[SelfAttentionOptions]) -> None:
         super().__init__(dim, heads, window=window, **options)
         self.padding = CarriedPadding(window)
 

@@ -13,7 +13,7 @@ class ClassAttention(CrossAttention):
     """Attention of the prefix tokens to all tokens (CaiT, arXiv:2103.17239, Section 2.2, eqs. 5 to 7): ``(B, N, dim) -> (B, N, dim)``.
 
     The only tokens updated are the prefix ones; for patches the update is zero. CrossViT's fusion (arXiv:2103.14899, eq. 3) is the same
-    attention on one branch's class token and the other's patches. Arguments: see :class:`~vitblocks.attention.base.CrossAttention`.
+    attention on one branch's class token and the other's patches. Arguments: see :class:`~vitblocks.attention.CrossAttention`.
 
     Raises:
         ValueError: in ``forward``, where there is no prefix token.

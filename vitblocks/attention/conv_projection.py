@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from ..grid import Grid, half_kernel, num_prefix, split_prefix, to_map, to_tokens
 from ..prefix import join_prefix
 from .attend import SoftmaxAttend
-from .base import Attention, split_heads
+from .base import Attention, AttentionOptions, split_heads
 
 
 class ConvProjection(nn.Module):
@@ -40,8 +39,9 @@ class ConvProjectionAttention(Attention):
         kernel_size: of the depthwise convolutions, odd; another raises ValueError.
         kv_stride: stride of the keys' and values' convolutions.
         qkv_bias: whether the Linears after them have a bias.
-        others: see :class:`~vitblocks.attention.base.Attention`. The logits are scaled by ``dim ** -0.5`` with the *whole* embedding's
-            dim unless ``attend`` says otherwise, as the authors' code does.
+        attend: a :class:`SoftmaxAttend` if None, whose logits are scaled by ``dim ** -0.5`` with the *whole* embedding's dim, as in the
+            authors' code.
+        head_dim, value_dim, proj, position_bias, dropout: see :class:`~vitblocks.attention.Attention`.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class ConvProjectionAttention(Attention):
         kernel_size: int = 3,
         kv_stride: int = 2,
         qkv_bias: bool = True,
-        **options: Any,
+        **options: Unpack[AttentionOptions],
     ) -> None:
         if options.get("attend") is None:
             options["attend"] = SoftmaxAttend(scale=dim**-0.5)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from einops import rearrange
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from ..grid import Grid, Size, image_grid, require_no_prefix, to_pair
-from .base import Attention, split_heads
+from .attend import Attend
+from .base import Attention, HeadOptions, split_heads
 
 
 class DownsamplingAttention(Attention):
@@ -21,7 +21,8 @@ class DownsamplingAttention(Attention):
         stride: every how many rows and columns a query is taken.
         q, kv: finished modules ``dim -> heads * head_dim`` and ``dim -> heads * (head_dim + value_dim)``; Linears if None.
         proj: output projection ``heads * value_dim -> out_dim``; a Linear if None.
-        others: see :class:`~vitblocks.attention.base.Attention`; a position bias gives ``(heads, queries, H*W)``.
+        head_dim, value_dim, attend, position_bias, dropout: see :class:`~vitblocks.attention.Attention`; a position bias gives
+            ``(heads, queries, H*W)``.
 
     Raises:
         ValueError: in ``forward``, where there are prefix tokens.
@@ -37,9 +38,11 @@ class DownsamplingAttention(Attention):
         q: nn.Module | None = None,
         kv: nn.Module | None = None,
         proj: nn.Module | None = None,
-        **options: Any,
+        value_dim: int | None = None,
+        attend: Attend | None = None,
+        **options: Unpack[HeadOptions],
     ) -> None:
-        super().__init__(dim, heads, proj=nn.Identity(), **options)
+        super().__init__(dim, heads, value_dim=value_dim, proj=nn.Identity(), attend=attend, **options)
         self.stride = to_pair(stride, "stride")
         self.q = nn.Linear(dim, heads * self.head_dim) if q is None else q
         self.kv = nn.Linear(dim, heads * (self.head_dim + self.value_dim)) if kv is None else kv

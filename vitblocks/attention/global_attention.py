@@ -11,7 +11,7 @@ from .base import SelfAttention
 class GlobalAttention(SelfAttention):
     """Multi-head self-attention over all tokens (ViT, arXiv:2010.11929, Appendix A): ``(B, N, dim) -> (B, N, dim)``, any grid.
 
-    Prefix tokens are ordinary tokens. Arguments: see :class:`~vitblocks.attention.base.SelfAttention`.
+    Prefix tokens are ordinary tokens. Arguments: see :class:`~vitblocks.attention.SelfAttention`.
     """
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from einops import repeat
 from torch import Tensor
+from typing_extensions import Unpack
 
 from ..grid import Grid, Size, split_prefix
-from .base import SelfAttention, merge_heads, split_heads
+from .base import SelfAttention, SelfAttentionOptions, merge_heads, split_heads
 from .windows import DilatedWindows, Partition, ShiftedWindows, Windows
 
 
@@ -20,10 +19,13 @@ class WindowAttention(SelfAttention):
 
     Args:
         windows: a :class:`~vitblocks.attention.windows.Partition`, such as ``Windows(7)``.
-        others: see :class:`~vitblocks.attention.base.SelfAttention`.
+        head_dim, value_dim, qkv, qkv_bias, rotary, proj, attend, position_bias, dropout: see
+            :class:`~vitblocks.attention.SelfAttention`.
     """
 
-    def __init__(self, dim: int, heads: int = 8, *, windows: Partition, **options: Any) -> None:
+    def __init__(
+        self, dim: int, heads: int = 8, *, windows: Partition, **options: Unpack[SelfAttentionOptions]
+    ) -> None:
         super().__init__(dim, heads, **options)
         self.windows = windows
 
@@ -70,10 +72,13 @@ class LocalWindowAttention(WindowAttention):
     Args:
         window: size of a window, an int or a (height, width).
         shift: how far the windows are shifted; 0 for not at all.
-        others: see :class:`~vitblocks.attention.base.SelfAttention`.
+        head_dim, value_dim, qkv, qkv_bias, rotary, proj, attend, position_bias, dropout: see
+            :class:`~vitblocks.attention.SelfAttention`.
     """
 
-    def __init__(self, dim: int, heads: int = 8, *, window: Size = 7, shift: Size = 0, **options: Any) -> None:
+    def __init__(
+        self, dim: int, heads: int = 8, *, window: Size = 7, shift: Size = 0, **options: Unpack[SelfAttentionOptions]
+    ) -> None:
         plain = shift in (0, (0, 0))
         super().__init__(dim, heads, windows=Windows(window) if plain else ShiftedWindows(window, shift), **options)
 
@@ -81,11 +86,19 @@ class LocalWindowAttention(WindowAttention):
 class DilatedWindowAttention(WindowAttention):
     """Attention among tokens that lie ``dilation`` apart (CrossFormer's long distance, arXiv:2108.00154, Section 3.2).
 
-    ``window`` and ``dilation`` as in :class:`~vitblocks.attention.windows.DilatedWindows`; others as in
-    :class:`~vitblocks.attention.base.SelfAttention`.
+    Args:
+        window, dilation: see :class:`~vitblocks.attention.DilatedWindows`.
+        head_dim, value_dim, qkv, qkv_bias, rotary, proj, attend, position_bias, dropout: see
+            :class:`~vitblocks.attention.SelfAttention`.
     """
 
     def __init__(
-        self, dim: int, heads: int = 8, *, window: Size | None = 7, dilation: Size = 8, **options: Any
+        self,
+        dim: int,
+        heads: int = 8,
+        *,
+        window: Size | None = 7,
+        dilation: Size = 8,
+        **options: Unpack[SelfAttentionOptions],
     ) -> None:
         super().__init__(dim, heads, windows=DilatedWindows(window, dilation), **options)

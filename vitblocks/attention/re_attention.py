@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from .attend import Attend, fold_groups, hide_keys
+from .base import MixedHeadOptions
 from .global_attention import GlobalAttention
 from .talking_heads import HeadMix
 
@@ -49,8 +49,13 @@ class ReAttend(Attend):
 class ReAttention(GlobalAttention):
     """Global attention with re-attention (DeepViT, arXiv:2103.11886): ``(B, N, dim)`` kept, any grid.
 
-    Prefix tokens are ordinary tokens. ``attn_dropout`` is the rate on the attention weights, ``weight_scale`` and ``init_std`` as in
-    :class:`ReAttend`; other arguments as :class:`GlobalAttention`.
+    Prefix tokens are ordinary tokens.
+
+    Args:
+        attn_dropout: on the attention weights.
+        weight_scale, init_std: see :class:`ReAttend`.
+        head_dim, value_dim, qkv, qkv_bias, rotary, proj, position_bias, dropout: see
+            :class:`~vitblocks.attention.SelfAttention`.
     """
 
     def __init__(
@@ -61,7 +66,7 @@ class ReAttention(GlobalAttention):
         attn_dropout: float = 0.0,
         weight_scale: float = 1.0,
         init_std: float | None = None,
-        **options: Any,
+        **options: Unpack[MixedHeadOptions],
     ) -> None:
         attend = ReAttend(heads, dropout=attn_dropout, weight_scale=weight_scale, init_std=init_std)
         super().__init__(dim, heads, attend=attend, **options)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from ..grid import Grid, Size, image_grid, num_prefix, split_prefix, to_map, to_pair, to_tokens
 from ..norm import NormFactory, layer_norm
 from ..prefix import join_prefix
-from .base import CrossAttention
+from .base import CrossAttention, CrossAttentionOptions
 
 
 class ReducedAttention(CrossAttention):
@@ -22,14 +21,21 @@ class ReducedAttention(CrossAttention):
     Args:
         reduction: kernel and stride of the reducing convolution, an int or a (height, width); 1 leaves it out.
         norm: factory of the norm on the reduced tokens; an epsilon of 1e-5 as published.
-        others: see :class:`~vitblocks.attention.base.CrossAttention`; a position bias must give (heads, queries, reduced keys).
+        head_dim, qkv_bias, attend, position_bias, dropout: see :class:`~vitblocks.attention.CrossAttention`; a position bias must give
+            (heads, queries, reduced keys).
 
     Raises:
         ValueError: in ``forward``, for a grid smaller than ``reduction``.
     """
 
     def __init__(
-        self, dim: int, heads: int = 8, *, reduction: Size = 8, norm: NormFactory = layer_norm(1e-5), **options: Any
+        self,
+        dim: int,
+        heads: int = 8,
+        *,
+        reduction: Size = 8,
+        norm: NormFactory = layer_norm(1e-5),
+        **options: Unpack[CrossAttentionOptions],
     ) -> None:
         super().__init__(dim, heads, **options)
         self.reduction = to_pair(reduction, "reduction")

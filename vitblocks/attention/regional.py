@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import Unpack
 
 from ..grid import Grid, Size, split_prefix
 from ..prefix import join_prefix
-from .base import SelfAttention
+from .base import SelfAttention, SelfAttentionOptions
 from .windows import Windows, labels_mask
 
 
@@ -39,13 +38,14 @@ class RegionalAttention(SelfAttention):
 
     Args:
         window: size of a region, an int or a (height, width).
-        others: see :class:`~vitblocks.attention.base.SelfAttention`.
+        head_dim, value_dim, qkv, qkv_bias, rotary, proj, attend, position_bias, dropout: see
+            :class:`~vitblocks.attention.SelfAttention`.
 
     Raises:
         ValueError: in ``forward``, where the prefix tokens are not as many as the windows.
     """
 
-    def __init__(self, dim: int, heads: int = 8, *, window: Size = 7, **options: Any) -> None:
+    def __init__(self, dim: int, heads: int = 8, *, window: Size = 7, **options: Unpack[SelfAttentionOptions]) -> None:
         super().__init__(dim, heads, **options)
         self.windows = Windows(window)
 

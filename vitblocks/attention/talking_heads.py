@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from einops import rearrange
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from .attend import Attend, fold_groups, hide_keys
+from .base import MixedHeadOptions
 from .global_attention import GlobalAttention
 
 
@@ -62,12 +62,23 @@ class TalkingHeadsAttend(Attend):
 class TalkingHeadsAttention(GlobalAttention):
     """Global attention with talking heads (arXiv:2003.02436; CaiT, arXiv:2103.17239, Section 2): ``(B, N, dim)`` kept, any grid.
 
-    Prefix tokens are ordinary tokens. ``attn_dropout`` is the rate on the attention weights, ``init_std`` the start of the mixes (see
-    :class:`TalkingHeadsAttend`); other arguments as :class:`GlobalAttention`.
+    Prefix tokens are ordinary tokens.
+
+    Args:
+        attn_dropout: on the attention weights.
+        init_std: the start of the mixes, see :class:`TalkingHeadsAttend`.
+        head_dim, value_dim, qkv, qkv_bias, rotary, proj, position_bias, dropout: see
+            :class:`~vitblocks.attention.SelfAttention`.
     """
 
     def __init__(
-        self, dim: int, heads: int = 8, *, attn_dropout: float = 0.0, init_std: float | None = 0.0, **options: Any
+        self,
+        dim: int,
+        heads: int = 8,
+        *,
+        attn_dropout: float = 0.0,
+        init_std: float | None = 0.0,
+        **options: Unpack[MixedHeadOptions],
     ) -> None:
         attend = TalkingHeadsAttend(heads, dropout=attn_dropout, init_std=init_std)
         super().__init__(dim, heads, attend=attend, **options)

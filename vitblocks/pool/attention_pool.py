@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
+from ..attention.attend import Attend
 from ..attention.base import CrossAttention
 from ..grid import Grid
 from ..norm import LayerNorm, NormFactory
@@ -21,13 +20,22 @@ class AttentionPool(CrossAttention):
         dim, heads: as for an attention.
         mlp: a finished layer ``(x, grid) -> x`` added to the pooled token as a pre-norm residual branch, or None.
         norm: factory of that branch's norm.
-        others: see :class:`~vitblocks.attention.base.CrossAttention`.
+        head_dim, qkv_bias, attend, dropout: see :class:`~vitblocks.attention.CrossAttention`.
     """
 
     def __init__(
-        self, dim: int, heads: int = 8, *, mlp: nn.Module | None = None, norm: NormFactory = LayerNorm, **options: Any
+        self,
+        dim: int,
+        heads: int = 8,
+        *,
+        mlp: nn.Module | None = None,
+        norm: NormFactory = LayerNorm,
+        head_dim: int | None = None,
+        qkv_bias: bool = True,
+        attend: Attend | None = None,
+        dropout: float = 0.0,
     ) -> None:
-        super().__init__(dim, heads, **options)
+        super().__init__(dim, heads, head_dim=head_dim, qkv_bias=qkv_bias, attend=attend, dropout=dropout)
         self.probe = nn.Parameter(torch.empty(1, 1, dim))
         nn.init.trunc_normal_(self.probe, std=0.02)
         self.norm = None if mlp is None else norm(dim)
