@@ -15,6 +15,7 @@ from .embed.stem import ConvUnit
 from .grid import Grid, num_prefix, require_no_prefix, split_prefix, to_map, to_tokens
 from .norm import LayerNorm, NormFactory
 from .prefix import join_prefix, require_prefix
+from .registry import part
 from .residual import Shortcut
 
 
@@ -40,6 +41,7 @@ class _Branches(nn.Module):
         self.shortcut2 = Shortcut(dim, layer_scale=layer_scale, drop_path=drop_path)
 
 
+@part
 class Block(_Branches):
     """Pre-norm block (ViT, arXiv:2010.11929, eqs. 2 and 3): mix tokens, then mix channels."""
 
@@ -48,6 +50,7 @@ class Block(_Branches):
         return self.shortcut2(x, self.mlp(self.norm2(x), grid))
 
 
+@part
 class PostNormBlock(_Branches):
     """Post-norm block (arXiv:1706.03762, Section 3.1): the norm comes after each residual sum."""
 
@@ -56,6 +59,7 @@ class PostNormBlock(_Branches):
         return self.norm2(self.shortcut2(x, self.mlp(x, grid)))
 
 
+@part
 class ParallelBlock(_Branches):
     """Both branches read the same input and are added together (arXiv:2203.09795, Section 3, eq. 2)."""
 
@@ -64,6 +68,7 @@ class ParallelBlock(_Branches):
         return self.shortcut2(mixed, self.mlp(self.norm2(x), grid))
 
 
+@part
 class ClassBlock(_Branches):
     """Only the prefix tokens are updated; patches are read and passed on (CaiT, arXiv:2103.17239, Section 2.2).
 
@@ -79,6 +84,7 @@ class ClassBlock(_Branches):
         return join_prefix(prefix, patches)
 
 
+@part
 class CompactBlock(_Branches):
     """Pre-norm attention, then a feed-forward whose residual starts from the normed tokens (CCT, arXiv:2104.05704, authors' code)."""
 
@@ -87,6 +93,7 @@ class CompactBlock(_Branches):
         return self.shortcut2(x, self.mlp(x, grid))
 
 
+@part
 class RegionalBlock(_Branches):
     """Regional tokens attend to one another, then every token within its region, with one attention (RegionViT, arXiv:2106.02689).
 
@@ -125,6 +132,7 @@ class RegionalBlock(_Branches):
         return self.shortcut2(x, self.mlp(self.norm2(x), grid))
 
 
+@part
 class RescaledBlock(_Branches):
     """Pre-norm block whose branches read ``scale * x`` and are divided by ``scale`` (DeepViT, arXiv:2103.11886, authors' code)."""
 
@@ -153,6 +161,7 @@ class RescaledBlock(_Branches):
         return f"scale={self.scale:g}"
 
 
+@part
 class Chain(nn.Module):
     """Layers one after the other as one layer, under the names they are given: ``Chain(attn=Residual(...), mlp=Residual(...))``.
 
@@ -170,6 +179,7 @@ class Chain(nn.Module):
         return x
 
 
+@part
 class ConvFusion(nn.Module):
     """A layer between convolutions, fused with what came in (the MobileViT block, arXiv:2110.02178, Section 3.1, Figure 1b).
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .grid import Grid, half_kernel, num_prefix, split_prefix, to_map, to_tokens
 from .prefix import join_prefix
+from .registry import part
 
 Activation = Callable[[], nn.Module]
 
@@ -18,6 +19,7 @@ TanhGELU: Activation = partial(nn.GELU, approximate="tanh")
 """GELU by its tanh approximation (arXiv:1606.08415, Section 2), which JAX code uses by default."""
 
 
+@part
 class QuickGELU(nn.Module):
     """GELU by a sigmoid, ``x * sigmoid(1.702 x)`` (arXiv:1606.08415, Section 2), as in the authors' code of CvT."""
 
@@ -25,6 +27,7 @@ class QuickGELU(nn.Module):
         return x * (1.702 * x).sigmoid()
 
 
+@part
 class Mlp(nn.Module):
     """Linear, activation, Linear (arXiv:2010.11929, Section 3.1): ``(B, N, C) -> (B, N, C)``, every token alike.
 
@@ -57,6 +60,7 @@ class Mlp(nn.Module):
         return self.dropout2(self.fc2(self.dropout1(self.act(self.fc1(x)))))
 
 
+@part
 class GatedMlp(nn.Module):
     """Gated feed-forward (GLU variants, arXiv:2002.05202, Section 2): ``fc2(act(gate(x)) * fc1(x))``.
 
@@ -79,6 +83,7 @@ class GatedMlp(nn.Module):
         return self.dropout2(self.fc2(self.dropout1(self.act(self.gate(x)) * self.fc1(x))))
 
 
+@part
 class SqueezeExcite(nn.Module):
     """Scale each channel of a map by what the mean map says (SE, arXiv:1709.01507, eq. 3): ``(B, C, H, W)`` kept."""
 
@@ -97,6 +102,7 @@ class SqueezeExcite(nn.Module):
         return image * rearrange(scale, "b c -> b c 1 1")
 
 
+@part
 class EfficientChannelAttention(nn.Module):
     """Scale each channel by a 1-D convolution over the channel means (ECA, arXiv:1910.03151, eq. 5): ``(B, C, H, W)`` kept."""
 
@@ -117,6 +123,7 @@ class EfficientChannelAttention(nn.Module):
         return image * rearrange(scale, "b 1 c -> b c 1 1")
 
 
+@part
 class ConvFeedForward(nn.Module):
     """Inverted residual as a feed-forward (LocalViT, arXiv:2104.05707, Section 3.2): 1x1, depthwise, 1x1 convolutions, each with BatchNorm.
 

@@ -13,6 +13,8 @@ from typing import TypeAlias
 from einops import rearrange
 from torch import Tensor
 
+from .registry import part
+
 Grid: TypeAlias = tuple[int, ...]
 Size: TypeAlias = int | tuple[int, int]
 
@@ -56,6 +58,7 @@ def image_grid(grid: Grid, what: str) -> tuple[int, int]:
     return grid[0], grid[1]
 
 
+@part
 def num_prefix(x: Tensor, grid: Grid) -> int:
     """How many prefix tokens ``x (B, N, C)`` carries before the patches of ``grid``.
 

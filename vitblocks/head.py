@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .norm import BatchNorm, NormFactory
+from .registry import part
 
 
 def linear_head(dim: int, num_classes: int) -> nn.Module:
@@ -31,6 +32,7 @@ def norm_head(dim: int, num_classes: int, norm: NormFactory = BatchNorm) -> nn.M
     return nn.Sequential(OrderedDict(norm=norm(dim), linear=head)) if num_classes else head
 
 
+@part
 class AveragedHeads(nn.Module):
     """Several heads whose logits are averaged (DeiT's inference with both tokens, arXiv:2012.12877, Section 4).
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .attention.attend import Attend
 from .grid import Grid, Size, split_prefix, to_map, to_pair
+from .registry import part
 
 
 class FeatureMap(NamedTuple):
@@ -20,6 +21,7 @@ class FeatureMap(NamedTuple):
     stride: tuple[int, int]
 
 
+@part
 class Stage(nn.Module):
     """A transition, then layers: ``(x, grid) -> (x, grid)``.
 
@@ -27,6 +29,8 @@ class Stage(nn.Module):
         layers: any ``layer(x, grid) -> x``, run in order.
         transition: a downsampler or sampler ``(x, grid) -> (x, grid)`` that comes first, or None.
     """
+
+    passing: ClassVar[tuple[str, ...]] = ("checkpointing",)  # a way to run, no part of the composition
 
     def __init__(self, layers: Sequence[nn.Module] = (), transition: nn.Module | None = None) -> None:
         super().__init__()
@@ -48,6 +52,7 @@ def is_block(layer: nn.Module) -> bool:
     return any(isinstance(module, Attend) for module in layer.modules())
 
 
+@part
 class Model(nn.Module):
     """An image model, isotropic (one stage) or a pyramid: ``image (B, C, H, W) -> logits``.
 

@@ -12,12 +12,14 @@ from .grid import Grid, split_prefix
 from .model import Stage
 from .norm import LayerNorm, NormFactory
 from .prefix import join_prefix, require_prefix
+from .registry import part
 from .residual import Residual
 
 Branch: TypeAlias = tuple[Tensor, Grid]
 """The tokens of one tower and their grid."""
 
 
+@part
 class ClassFusion(nn.Module):
     """A tower's prefix tokens read the other tower's patches and come back (CrossViT, arXiv:2103.14899, Section 3.3, Figure 4).
 
@@ -62,6 +64,7 @@ class ClassFusion(nn.Module):
         return join_prefix(self.revert(y[:, :count]), patches), grid
 
 
+@part
 class MultiScaleBlock(nn.Module):
     """Layers in each tower, then both fusions at once (CrossViT, arXiv:2103.14899, Section 3.2, Figure 2).
 

@@ -10,9 +10,12 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from .registry import part
+
 NormFactory: TypeAlias = Callable[[int], nn.Module]
 
 
+@part
 class LayerNorm(nn.LayerNorm):
     """LayerNorm (arXiv:1607.06450) of ``(..., dim)`` with an epsilon of 1e-6, as vision transformers since ViT have it.
 
@@ -23,6 +26,7 @@ class LayerNorm(nn.LayerNorm):
         super().__init__(dim, eps)
 
 
+@part
 class RMSNorm(nn.RMSNorm):
     """RMSNorm (arXiv:1910.07467) of ``(..., dim)``, no mean and no bias, with an epsilon of 1e-6."""
 
@@ -40,6 +44,7 @@ def rms_norm(eps: float = 1e-6) -> NormFactory:
     return partial(RMSNorm, eps=eps)
 
 
+@part
 class BatchNorm(nn.Module):
     """BatchNorm (arXiv:1502.03167) of tokens ``(..., C)``: every token of every image is a sample.
 
@@ -61,6 +66,7 @@ class BatchNorm(nn.Module):
         return normed.view_as(x)
 
 
+@part
 class LinearNorm(nn.Module):
     """Linear without bias, then BatchNorm over all tokens (LeViT, arXiv:2104.01136, Section 4): ``(..., in) -> (..., out)``."""
 
@@ -75,6 +81,7 @@ class LinearNorm(nn.Module):
         return self.norm(self.linear(x))
 
 
+@part
 class MapNorm(nn.Module):
     """A token norm applied to the channels of a map ``(B, C, H, W)``, so that it can stand among convolutions."""
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .grid import Grid, num_prefix
+from .registry import part
 
 
 def join_prefix(prefix: Tensor, patches: Tensor) -> Tensor:
@@ -28,6 +29,7 @@ def require_prefix(x: Tensor, grid: Grid, what: str, least: int = 1) -> int:
     return count
 
 
+@part
 class ClassToken(nn.Module):
     """Put learned tokens before all others: ``(B, N, C) -> (B, count + N, C)``, any grid.
 
@@ -50,6 +52,7 @@ class ClassToken(nn.Module):
         return f"count={self.token.shape[1]}, dim={self.token.shape[2]}"
 
 
+@part
 class PerToken(nn.Module):
     """A module that treats every token alike (a norm, dropout, an activation) as a layer: the grid passes by."""
 

@@ -7,8 +7,10 @@ from torch import Tensor, nn
 
 from .grid import Grid
 from .norm import LayerNorm, NormFactory
+from .registry import part
 
 
+@part
 class LayerScale(nn.Module):
     """Multiply each channel by a learned weight (CaiT, arXiv:2103.17239, Section 2.1, eq. 4): ``(B, N, C) -> (B, N, C)``."""
 
@@ -20,6 +22,7 @@ class LayerScale(nn.Module):
         return x * self.weight
 
 
+@part
 class DropPath(nn.Module):
     """Drop a residual branch for whole samples (stochastic depth, arXiv:1603.09382), scaling the kept ones by 1 / (1 - rate)."""
 
@@ -46,6 +49,7 @@ def drop_path_schedule(rate: float, depth: int) -> list[float]:
     return [rate * i / max(depth - 1, 1) for i in range(depth)]
 
 
+@part
 class Shortcut(nn.Module):
     """``x + drop_path(scale(update))``: the only place where a residual sum is taken."""
 
@@ -64,6 +68,7 @@ class Shortcut(nn.Module):
         return x + self.drop_path(self.scale(update))
 
 
+@part
 class Residual(nn.Module):
     """``x + layer(norm(x), grid)``: one pre-norm residual branch, the unit that blocks are made of.
 

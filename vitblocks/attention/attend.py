@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from ..registry import part
+
 
 def add_bias(first: Tensor | None, second: Tensor | None) -> Tensor | None:
     """The sum of two biases, either of which may be missing."""
@@ -88,6 +90,7 @@ class Attend(nn.Module):
         return ", ".join(f"{n}={getattr(self, n)}" for n in ("scale", "dropout") if getattr(self, n) not in (None, 0.0))
 
 
+@part
 class SoftmaxAttend(Attend):
     """Scaled dot-product attention (arXiv:1706.03762, eq. 1), by ``F.scaled_dot_product_attention``."""
 

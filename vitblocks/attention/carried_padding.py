@@ -18,12 +18,14 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from ..grid import Grid, Size, image_grid, num_prefix, split_prefix, to_pair
+from ..registry import part
 from .attend import mask_bias
 from .base import SelfAttentionOptions
 from .regional import RegionalAttention
 from .windows import Windows, round_up
 
 
+@part
 @dataclass(frozen=True)
 class CarriedPadding:
     """Where the padding of a map lies among the tokens: [regional | right of the map | below it | patches], each row-major.
@@ -86,6 +88,7 @@ class CarriedPadding:
         return torch.cat([right, below], dim=1), rearrange(patches, "b h w c -> b (h w) c")
 
 
+@part
 class CarryPadding(nn.Module):
     """Put the padding of the map, as zeros, after the regional tokens: ``(B, R + H*W, C) -> (B, R + P + H*W, C)``."""
 
@@ -99,6 +102,7 @@ class CarryPadding(nn.Module):
         return torch.cat([regional, zeros, patches], dim=1)
 
 
+@part
 class DropPadding(nn.Module):
     """Take the padding away again: ``(B, R + P + H*W, C) -> (B, R + H*W, C)``."""
 
@@ -111,6 +115,7 @@ class DropPadding(nn.Module):
         return torch.cat([regional, patches], dim=1)
 
 
+@part
 class PaddedRegionalAttention(RegionalAttention):
     """Regional attention with the mask of RegionViT's code: in the last window, tokens of the map see padding (arXiv:2106.02689).
 

@@ -6,9 +6,11 @@ from torch import Tensor
 
 from ..grid import Grid
 from ..prefix import join_prefix, require_prefix
+from ..registry import part
 from .base import CrossAttention
 
 
+@part
 class ClassAttention(CrossAttention):
     """Attention of the prefix tokens to all tokens (CaiT, arXiv:2103.17239, Section 2.2, eqs. 5 to 7): ``(B, N, dim) -> (B, N, dim)``.
 

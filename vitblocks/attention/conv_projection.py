@@ -7,10 +7,12 @@ from typing_extensions import Unpack
 
 from ..grid import Grid, half_kernel, num_prefix, split_prefix, to_map, to_tokens
 from ..prefix import join_prefix
+from ..registry import part
 from .attend import SoftmaxAttend
 from .base import Attention, AttentionOptions, split_heads
 
 
+@part
 class ConvProjection(nn.Module):
     """Depthwise convolution, BatchNorm, Linear (CvT, arXiv:2103.15808, Section 3.2, eq. 2): tokens to tokens on a strided grid.
 
@@ -30,6 +32,7 @@ class ConvProjection(nn.Module):
         return self.linear(join_prefix(prefix, patches))
 
 
+@part
 class ConvProjectionAttention(Attention):
     """Attention with convolutional projections (CvT, arXiv:2103.15808, Section 3.2): ``(B, N, dim) -> (B, N, dim)``, any ``(H, W)``.
 

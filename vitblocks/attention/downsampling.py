@@ -7,10 +7,12 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from ..grid import Grid, Size, image_grid, require_no_prefix, to_pair
+from ..registry import part
 from .attend import Attend
 from .base import Attention, HeadOptions, split_heads
 
 
+@part
 class DownsamplingAttention(Attention):
     """A transition ``(B, H*W, dim) -> (B, ceil(H/s) * ceil(W/s), out_dim)`` by attention (LeViT, arXiv:2104.01136, Section 4.4).
 

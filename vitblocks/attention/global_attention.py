@@ -5,9 +5,11 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..grid import Grid, num_prefix
+from ..registry import part
 from .base import SelfAttention
 
 
+@part
 class GlobalAttention(SelfAttention):
     """Multi-head self-attention over all tokens (ViT, arXiv:2010.11929, Appendix A): ``(B, N, dim) -> (B, N, dim)``, any grid.
 

@@ -9,9 +9,11 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..grid import Grid, Size, image_grid, require_no_prefix, to_map, to_pair, to_tokens
+from ..registry import part
 from .windows import round_up
 
 
+@part
 class ResizeToMultiple(nn.Module):
     """Run a layer on the map resized up to a multiple of ``multiple``, and resize what it gives back (MobileViT, authors' code).
 
@@ -42,6 +44,7 @@ def _resize(image: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(image, size=size, mode="bilinear", align_corners=False)
 
 
+@part
 class Interleaved(nn.Module):
     """Run layers on each of the ``dilation ** 2`` sub-grids, folded into the batch (MobileViT, arXiv:2110.02178, Section 3.1, eq. 1).
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..registry import part
 from .attend import Attend
 
 
@@ -20,6 +21,7 @@ def _random_rotation(dim: int) -> Tensor:
     return q * r.diagonal().sign()
 
 
+@part
 class KernelAttend(Attend):
     """Performer attention by positive random features (FAVOR+, arXiv:2009.14794, Lemma 1), shared by all heads.
 

@@ -8,10 +8,12 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from ..grid import Grid, Size, split_prefix
+from ..registry import part
 from .base import SelfAttention, SelfAttentionOptions, merge_heads, split_heads
 from .windows import DilatedWindows, Partition, ShiftedWindows, Windows
 
 
+@part
 class WindowAttention(SelfAttention):
     """Self-attention within the windows of a partition: ``(B, N, dim) -> (B, N, dim)``, any ``(H, W)``, padded to whole windows.
 
@@ -66,6 +68,7 @@ class WindowAttention(SelfAttention):
         return f"{super().extra_repr()}, windows={self.windows}"
 
 
+@part
 class LocalWindowAttention(WindowAttention):
     """Attention in windows side by side (Twins, arXiv:2104.13840, Section 3.2), or shifted by half (Swin, arXiv:2103.14030).
 
@@ -83,6 +86,7 @@ class LocalWindowAttention(WindowAttention):
         super().__init__(dim, heads, windows=Windows(window) if plain else ShiftedWindows(window, shift), **options)
 
 
+@part
 class DilatedWindowAttention(WindowAttention):
     """Attention among tokens that lie ``dilation`` apart (CrossFormer's long distance, arXiv:2108.00154, Section 3.2).
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
+from ..registry import part
 from .attend import Attend, fold_groups, hide_keys
 from .base import MixedHeadOptions
 from .global_attention import GlobalAttention
 from .talking_heads import HeadMix
 
 
+@part
 class ReAttend(Attend):
     """Softmax, a learned mix of the heads, BatchNorm over heads (DeepViT, arXiv:2103.11886, Section 4.1, eq. 4).
 
@@ -46,6 +48,7 @@ class ReAttend(Attend):
         return hide_keys(weights.reshape(*q.shape[:-1], k.shape[-2]), bias)
 
 
+@part
 class ReAttention(GlobalAttention):
     """Global attention with re-attention (DeepViT, arXiv:2103.11886): ``(B, N, dim)`` kept, any grid.
 

@@ -8,9 +8,11 @@ from typing_extensions import Unpack
 from ..grid import Grid, Size, image_grid, num_prefix, split_prefix, to_map, to_pair, to_tokens
 from ..norm import NormFactory, layer_norm
 from ..prefix import join_prefix
+from ..registry import part
 from .base import CrossAttention, CrossAttentionOptions
 
 
+@part
 class ReducedAttention(CrossAttention):
     """Global attention whose keys and values come from a strided convolution of the map: ``(B, N, dim) -> (B, N, dim)``.
 

@@ -9,6 +9,7 @@ from typing_extensions import Unpack
 
 from ..grid import Grid, Size, split_prefix
 from ..prefix import join_prefix
+from ..registry import part
 from .base import SelfAttention, SelfAttentionOptions
 from .windows import Windows, labels_mask
 
@@ -29,6 +30,7 @@ def split_regional(x: Tensor, grid: Grid, windows: Windows, what: str) -> tuple[
     return regional, patches
 
 
+@part
 class RegionalAttention(SelfAttention):
     """Attention of a window's tokens and its regional token (RegionViT, arXiv:2106.02689, Section 3.2, eq. 2).
 

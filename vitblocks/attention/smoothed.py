@@ -5,9 +5,11 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..norm import at_least_float32
+from ..registry import part
 from .attend import Attend
 
 
+@part
 class SmoothedSoftmaxAttend(Attend):
     """``(e + eps / m) / (sum(e) + eps)`` with ``e = exp(logits - row maximum)`` (the authors' code of ATS, arXiv:2111.15667).
 

@@ -7,11 +7,13 @@ from einops import rearrange
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
+from ..registry import part
 from .attend import Attend, fold_groups, hide_keys
 from .base import MixedHeadOptions
 from .global_attention import GlobalAttention
 
 
+@part
 class HeadMix(nn.Module):
     """A learned mix of the heads: ``(B, heads, n, m) -> (B, heads, n, m)``, started at the identity.
 
@@ -37,6 +39,7 @@ class HeadMix(nn.Module):
         return mixed.view_as(x)
 
 
+@part
 class TalkingHeadsAttend(Attend):
     """Softmax attention whose heads are mixed before and after the softmax (arXiv:2003.02436, Section 4).
 
@@ -59,6 +62,7 @@ class TalkingHeadsAttend(Attend):
         return hide_keys(weights, bias)
 
 
+@part
 class TalkingHeadsAttention(GlobalAttention):
     """Global attention with talking heads (arXiv:2003.02436; CaiT, arXiv:2103.17239, Section 2): ``(B, N, dim)`` kept, any grid.
 

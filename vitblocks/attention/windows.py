@@ -25,6 +25,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ..grid import Grid, Size, image_grid, to_pair
+from ..registry import part
 from .attend import mask_bias
 
 PADDING = -1
@@ -126,6 +127,7 @@ def padding_labels(grid: Grid, padded: tuple[int, int], device: torch.device | N
     return rearrange(labels, "h w -> 1 (h w) 1")
 
 
+@part
 @dataclass(frozen=True)
 class Windows(Partition):
     """Windows side by side (Twins, arXiv:2104.13840, Section 3.2; Swin's regular ones, arXiv:2103.14030, Section 3.2).
@@ -150,6 +152,7 @@ class Windows(Partition):
         return axes["i"], axes["j"]
 
 
+@part
 @dataclass(frozen=True)
 class ShiftedWindows(Windows):
     """Windows on the map rolled up and left by ``shift`` (Swin, arXiv:2103.14030, Section 3.2 and Figure 4).
@@ -197,6 +200,7 @@ class ShiftedWindows(Windows):
         return self.split(labels, padded)[0, :, :, 0]
 
 
+@part
 @dataclass(frozen=True)
 class DilatedWindows(Partition):
     """Windows of tokens that lie ``dilation`` apart (CrossFormer's long distance attention, arXiv:2108.00154, Section 3.2).
@@ -223,6 +227,7 @@ class DilatedWindows(Partition):
         return {"h": min(rows, subgrid[0]), "w": min(columns, subgrid[1]), "r": down, "s": right}
 
 
+@part
 @dataclass(frozen=True)
 class LongDistanceWindows(DilatedWindows):
     """CrossFormer's long distance groups (arXiv:2108.00154, Section 3.2), as the authors' code chooses them.

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..grid import Grid, Size, channels_last, image_grid, num_prefix, split_prefix, to_map, to_pair, to_tokens
 from ..prefix import join_prefix
+from ..registry import part
 
 
 def map_stride(module: nn.Module) -> tuple[int, int]:
@@ -28,6 +29,7 @@ def check_image(image: Tensor) -> None:
         raise ValueError(f"image must be (batch, channels, height, width), got shape {tuple(image.shape)}")
 
 
+@part
 class MapEmbed(nn.Module):
     """A map -> map module as an embedder: ``image (B, C, H, W) -> (x (B, H'*W', dim), grid)``.
 
@@ -50,6 +52,7 @@ class MapEmbed(nn.Module):
         return self.norm(x), grid
 
 
+@part
 class OnMap(nn.Module):
     """A map -> map module as a layer: patches go through it as a map, prefix tokens pass by.
 
@@ -75,6 +78,7 @@ class OnMap(nn.Module):
         return join_prefix(prefix, patches)
 
 
+@part
 class OnSequence(nn.Module):
     """A module from elsewhere that takes the whole sequence, ``(B, N, C) -> (B, N, C)``, as a layer: the grid passes by.
 
@@ -94,6 +98,7 @@ class OnSequence(nn.Module):
         return y
 
 
+@part
 class Downsample(nn.Module):
     """A map -> map module as a transition: ``(x, grid) -> (x, grid)`` on the grid that the module gives.
 
@@ -126,6 +131,7 @@ class Downsample(nn.Module):
         return (patches if self.prefix is None else join_prefix(self.prefix(prefix), patches)), coarse
 
 
+@part
 class PatchConv2d(nn.Conv2d):
     """A convolution whose kernel is its stride: each patch of the map becomes one pixel.
 
@@ -142,6 +148,7 @@ class PatchConv2d(nn.Conv2d):
         return super().forward(image)
 
 
+@part
 class SlidingConv2d(nn.Conv2d):
     """A convolution whose kernel slides in steps of its own, so that patches overlap.
 

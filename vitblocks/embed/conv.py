@@ -5,9 +5,11 @@ from __future__ import annotations
 from torch import nn
 
 from ..grid import Size, to_pair
+from ..registry import part
 from .adaptors import MapEmbed, PatchConv2d, SlidingConv2d
 
 
+@part
 class ConvEmbed(MapEmbed):
     """Embed patches with one convolution: ``(B, C, H, W) -> (x (B, H'*W', dim), grid)``.
 

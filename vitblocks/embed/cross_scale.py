@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from ..grid import to_pair
+from ..registry import part
 from .adaptors import check_patches
 
 
+@part
 class CrossScaleConv(nn.Module):
     """Convolutions of several kernel sizes with one stride, concatenated (CrossFormer, arXiv:2108.00154, Section 3.1).
 

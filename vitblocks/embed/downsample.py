@@ -8,9 +8,11 @@ from torch import Tensor, nn
 
 from ..grid import Grid, Size, image_grid, require_no_prefix, to_pair
 from ..norm import LayerNorm, MapNorm, NormFactory, layer_norm
+from ..registry import part
 from .adaptors import Downsample, PatchConv2d, check_patches
 
 
+@part
 class ConvDownsample(Downsample):
     """Downsample with one convolution, then a norm (Twins, arXiv:2104.13840; CvT, arXiv:2103.15808): ``(x, grid) -> (x, grid)``.
 
@@ -44,6 +46,7 @@ class ConvDownsample(Downsample):
         super().__init__(conv, norm(out_dim), prefix=prefix)
 
 
+@part
 class PoolingDownsample(Downsample):
     """Depthwise convolution for patches, a Linear for prefix tokens (PiT, arXiv:2103.16302, Section 3.1): ``(x, grid) -> (x, grid)``.
 
@@ -60,6 +63,7 @@ class PoolingDownsample(Downsample):
         super().__init__(conv, prefix=nn.Linear(dim, out_dim))
 
 
+@part
 class SameMaxPool2d(nn.Module):
     """Max-pooling padded as little as gives ``ceil(size / stride)``, more at the bottom and right (TensorFlow's SAME): map to map."""
 
@@ -76,6 +80,7 @@ class SameMaxPool2d(nn.Module):
         return F.max_pool2d(F.pad(image, margins, value=float("-inf")), self.kernel_size, self.stride)
 
 
+@part
 class BlockAggregation(Downsample):
     """Convolution, norm over channels, max-pooling (NesT, arXiv:2105.12723, Section 3.1): ``(x, grid) -> (x, grid)`` at half the size.
 
@@ -90,6 +95,7 @@ class BlockAggregation(Downsample):
         super().__init__(nn.Sequential(nn.Conv2d(dim, out_dim, 3, padding=1), MapNorm(norm(out_dim)), pool))
 
 
+@part
 class PatchMerging(nn.Module):
     """Neighbouring patches side by side in one token, normed and projected (Swin, arXiv:2103.14030, Section 3.1).
 

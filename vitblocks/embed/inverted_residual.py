@@ -7,6 +7,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from ..grid import to_pair
+from ..registry import part
 from .stem import ConvUnit
 
 
@@ -16,6 +17,7 @@ def make_divisible(channels: float, divisor: int = 8) -> int:
     return nearest + divisor if nearest < 0.9 * channels else nearest
 
 
+@part
 class InvertedResidual(nn.Module):
     """1x1, depthwise 3x3 and 1x1 convolutions, each with BatchNorm (MobileNetV2, arXiv:1801.04381, Section 3.4): map to map.
 

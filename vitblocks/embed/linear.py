@@ -6,9 +6,11 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..grid import Grid, Size, to_pair
+from ..registry import part
 from .adaptors import check_image, check_patches
 
 
+@part
 class LinearEmbed(nn.Module):
     """Cut the image into patches and project each (ViT, arXiv:2010.11929, Section 3.1): ``(B, C, H, W) -> (x (B, N, dim), grid)``.
 

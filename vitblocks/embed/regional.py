@@ -9,9 +9,11 @@ from ..attention.regional import split_regional
 from ..attention.windows import Windows, round_up
 from ..grid import Grid, Size, channels_last, to_pair, to_tokens
 from ..prefix import join_prefix
+from ..registry import part
 from .adaptors import check_image
 
 
+@part
 class RegionalEmbed(nn.Module):
     """Embed patches, and regions of ``window`` patches each (RegionViT, arXiv:2106.02689): ``image -> (x, grid)``.
 
@@ -59,6 +61,7 @@ class RegionalEmbed(nn.Module):
         return F.pad(image, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
 
 
+@part
 class OnBothMaps(nn.Module):
     """A layer called on the map of the regional tokens and on that of the patches, with the same weights: ``(B, R + H*W, C)`` kept.
 
@@ -80,6 +83,7 @@ class OnBothMaps(nn.Module):
         return join_prefix(self.layer(regional, self.windows.counts(grid)), self.layer(patches, grid))
 
 
+@part
 class DownsampleBothMaps(nn.Module):
     """A transition called on the map of the regional tokens and on that of the patches, with the same weights.
 

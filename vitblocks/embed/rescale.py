@@ -6,9 +6,11 @@ from torch import Tensor, nn
 
 from ..grid import Size, to_pair
 from ..position.resize import resize_table
+from ..registry import part
 from .adaptors import check_image, check_patches
 
 
+@part
 class Rescale(nn.Module):
     """Resize an image by a fixed proportion, bicubic without antialiasing: ``(B, C, H, W) -> (B, C, H', W')``.
 

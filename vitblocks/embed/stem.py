@@ -8,9 +8,11 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from ..grid import Grid, Size, to_pair
+from ..registry import part
 from .adaptors import MapEmbed, PatchConv2d, check_image, check_patches
 
 
+@part
 class ConvUnit(nn.Sequential):
     """Convolution, then norm, activation and pooling where given, under the keys ``conv``, ``norm``, ``act``, ``pool``.
 
@@ -48,6 +50,7 @@ class ConvUnit(nn.Sequential):
             self.pool = pool
 
 
+@part
 class ConvStem(MapEmbed):
     """3x3 convolutions with BatchNorm that halve the image each time: ``(B, C, H, W) -> (x, grid)``.
 
@@ -79,6 +82,7 @@ class ConvStem(MapEmbed):
         super().__init__(nn.Sequential(*units), norm)
 
 
+@part
 class PatchStem(MapEmbed):
     """Two convolutions at half size, then patches (DeepViT's stem, arXiv:2103.11886, authors' code): ``(B, C, H, W) -> (x, grid)``.
 
@@ -119,6 +123,7 @@ class PatchStem(MapEmbed):
 _REMAINING_STRIDES = {12: (3, 1), 16: (2, 2)}
 
 
+@part
 class ThreeConvStem(MapEmbed):
     """Three convolutions in place of a patch embedding (CrossViT-dagger, arXiv:2103.14899, Table 1): ``(B, C, H, W) -> (x, grid)``.
 
@@ -156,6 +161,7 @@ class ThreeConvStem(MapEmbed):
         return super().forward(image)
 
 
+@part
 class CompactStem(MapEmbed):
     """Convolution, ReLU and max-pooling, repeated (CCT's tokenizer, arXiv:2104.05704, Section 3.2, eq. 2): ``(B, C, H, W) -> (x, grid)``.
 

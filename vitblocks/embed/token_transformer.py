@@ -10,8 +10,10 @@ from ..attention import Attend, KernelAttend, SoftmaxAttend
 from ..feedforward import Mlp
 from ..grid import Grid
 from ..norm import NormFactory, layer_norm
+from ..registry import part
 
 
+@part
 class TokenTransformer(nn.Module):
     """Attention of one head to fewer channels, then a feed-forward (T2T-ViT, arXiv:2101.11986, Section 3.1, eq. 1).
 
@@ -55,6 +57,7 @@ class TokenTransformer(nn.Module):
         return x + self.dropout(self.mlp(self.norm2(x), grid))
 
 
+@part
 def token_performer(dim: int, out_dim: int, *, dropout: float = 0.1) -> TokenTransformer:
     """A token transformer with kernel attention, linear in the tokens (T2T-ViT, Section 3.1 and authors' code).
 

@@ -7,6 +7,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..grid import Grid, Size, require_no_prefix, to_map, to_pair
+from ..registry import part
 from .adaptors import check_image, sliding_grid
 
 
@@ -32,6 +33,7 @@ class _Unfold(nn.Module):
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 
+@part
 class UnfoldEmbed(_Unfold):
     """Soft split of an image (T2T-ViT, arXiv:2101.11986, Section 3.1, eq. 3): ``(B, C, H, W) -> (x (B, N, C * kernel area), grid)``.
 
@@ -46,6 +48,7 @@ class UnfoldEmbed(_Unfold):
         return self.unfold(image)
 
 
+@part
 class Unfold(_Unfold):
     """Soft split of a map of tokens (T2T-ViT, arXiv:2101.11986, Section 3.1): a transition ``(x, grid) -> (x, grid)``.
 

@@ -13,12 +13,14 @@ from torch import Tensor, nn
 from ..grid import Size, to_pair
 from ..model import Model
 from ..norm import NormFactory
+from ..registry import part
 from .dino_head import DinoHead
 from .dino_loss import Centering, DinoSchedule, cross_view_entropy, monitor
 from .latent import TO_LATENT, cut_at, feature_dim
 from .views import Augment, ColorAugmentation, MultiCrop
 
 
+@part
 class Projector(nn.Module):
     """An encoder and a head, for crops of any sizes: those of one size run as one batch, so that memory is that of few passes."""
 
@@ -33,12 +35,13 @@ class Projector(nn.Module):
         for size in dict.fromkeys(crop.shape for crop in crops):
             of_size = [i for i, crop in enumerate(crops) if crop.shape == size]
             made = self.encoder(torch.cat([crops[i] for i in of_size]))
-            for i, part in zip(of_size, made.chunk(len(of_size)), strict=True):
-                features[i] = part
+            for i, features_of_crop in zip(of_size, made.chunk(len(of_size)), strict=True):
+                features[i] = features_of_crop
         logits = self.head(torch.cat(features), frozen=frozen)
         return torch.stack(features), rearrange(logits, "(crops b) k -> crops b k", crops=len(crops))
 
 
+@part
 class Dino(nn.Module):
     """Self-distillation without labels (arXiv:2104.14294): a student learns what its own moving average says of other crops.
 

@@ -8,8 +8,10 @@ from torch import Tensor, nn
 
 from ..init import trunc_normal_linear
 from ..norm import NormFactory, at_least_float32
+from ..registry import part
 
 
+@part
 class WeightNormLinear(nn.Module):
     """A Linear without bias whose rows have the length ``scale``, whatever the length of ``direction`` (arXiv:1602.07868, eq. 2).
 
@@ -30,6 +32,7 @@ class WeightNormLinear(nn.Module):
         return F.linear(x, weight.detach() + 0.0 * weight if frozen else weight)
 
 
+@part
 class DinoHead(nn.Module):
     """The projection head (Section 3.1 and Appendix C): Linears with GELU, a bottleneck of length 1, a weight-normalised Linear.
 

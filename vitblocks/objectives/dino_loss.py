@@ -13,8 +13,10 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..norm import at_least_float32
+from ..registry import part
 
 
+@part
 class Centering(nn.Module):
     """Centre and sharpen the teacher's logits, so that it neither says the same of all images nor nothing of any (Section 3.1, eq. 4).
 
@@ -91,6 +93,7 @@ def cross_view_entropy(logits: Sequence[Tensor], targets: Sequence[Tensor], temp
     return torch.stack(losses).sum() / (len(targets) * (len(logits) - 1))
 
 
+@part
 @dataclass(frozen=True)
 class DinoSchedule:
     """What changes in the course of training, as a function of the steps taken (Section 3.1, "Implementation details").

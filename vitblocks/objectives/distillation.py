@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..head import AveragedHeads
 from ..model import Model
 from ..norm import at_least_float32
+from ..registry import part
 from .encoder import PairError
 
 
@@ -29,6 +30,7 @@ def hard_distillation(student: Tensor, teacher: Tensor) -> Tensor:
     return F.cross_entropy(student, teacher.argmax(dim=1))
 
 
+@part
 class DistillWrapper(nn.Module):
     """Train a student with two heads, one by the labels and one by a teacher (DeiT, arXiv:2012.12877, Section 4).
 

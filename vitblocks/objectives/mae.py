@@ -16,6 +16,7 @@ from ..grid import Grid, split_prefix
 from ..model import Stage
 from ..norm import LayerNorm, at_least_float32
 from ..position import SinePosition2d
+from ..registry import part
 from .encoder import Encoder, Encodes
 from .masking import (
     Details,
@@ -34,6 +35,7 @@ from .masking import (
 )
 
 
+@part
 class MAE(nn.Module):
     """Hide most patches, encode the others alone, and predict the hidden pixels: ``images (B, C, H, W) -> loss``.
 
@@ -92,8 +94,8 @@ class MAE(nn.Module):
         self.decoder_norm = LayerNorm(decoder_dim)
         self.to_pixels = nn.Linear(decoder_dim, self.patch_size[0] * self.patch_size[1] * channels)
         nn.init.normal_(self.mask_token, std=0.02)
-        for part in (self.decoder_embed, self.decoder, self.to_pixels):
-            part.apply(_xavier_linear)
+        for module in (self.decoder_embed, self.decoder, self.to_pixels):
+            module.apply(_xavier_linear)
 
     @overload
     def forward(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..embed.adaptors import check_image, check_patches
 from ..grid import Grid, Size, split_prefix, to_pair
 from ..norm import at_least_float32
+from ..registry import part
 from .encoder import Encoder, Encodes
 from .masking import (
     Details,
@@ -45,6 +46,7 @@ class Corruption(NamedTuple):
     source: Tensor
 
 
+@part
 class MPP(nn.Module):
     """Corrupt patches and predict the mean colour of each, as one of ``2 ** (bits * channels)`` classes: ``images -> loss``.
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..embed.adaptors import check_image
 from ..grid import Grid, Size, split_prefix, to_pair
 from ..norm import at_least_float32
+from ..registry import part
 from .encoder import Encoder, Encodes
 from .masking import (
     Details,
@@ -27,6 +28,7 @@ from .masking import (
 _PUBLISHED_MASK = 32
 
 
+@part
 class SimMIM(nn.Module):
     """Put a learned token in place of hidden patches and predict their pixels with one Linear: ``images (B, C, H, W) -> loss``.
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..grid import Size, to_pair
 from ..norm import at_least_float32
+from ..registry import part
 
 Augment: TypeAlias = Callable[[Tensor], Tensor]
 """``images (B, C, H, W) -> images`` of the same shape."""
@@ -41,6 +42,7 @@ def random_box(size: tuple[int, int], scale: tuple[float, float]) -> tuple[int, 
     return top, left, height, width
 
 
+@part
 class RandomCrop:
     """A random box of each image, resized: ``(B, C, H, W) -> (B, C, *size)``, bicubic with antialiasing.
 
@@ -68,6 +70,7 @@ class RandomCrop:
         return F.interpolate(box, size=self.size, mode="bicubic", antialias=True)
 
 
+@part
 class ColorAugmentation:
     """DINO's augmentation by kornia: flips, colour jitter, greys, blur, solarisation, ImageNet's normalisation (arXiv:2104.14294).
 
@@ -113,6 +116,7 @@ class ColorAugmentation:
         return self.pipeline(images)
 
 
+@part
 class MultiCrop:
     """Two views of much of an image and several of little of it (multi-crop, arXiv:2006.09882, Section 3.3; arXiv:2104.14294, Section 3.1).
 

@@ -12,6 +12,7 @@ from ..attention.base import SelfAttention, merge_heads
 from ..grid import Grid, num_prefix
 from ..norm import LayerNorm, NormFactory, at_least_float32
 from ..prefix import require_prefix
+from ..registry import part
 from ..residual import Shortcut
 
 DROPPED = -1
@@ -46,6 +47,7 @@ def pick_rows(x: Tensor, rows: Tensor) -> Tensor:
     return x[images, rows.clamp(min=0)]
 
 
+@part
 class TokenSampler(nn.Module):
     """Inverse transform sampling of patches by their significance (ATS, arXiv:2111.15667, Section 3.2).
 
@@ -85,6 +87,7 @@ class TokenSampler(nn.Module):
         return f"samples={self.samples}"
 
 
+@part
 class AdaptiveSampling(nn.Module):
     """Attention that keeps only the sampled tokens (ATS, arXiv:2111.15667, Section 3): a transition ``(x, grid) -> (x, (K,))``.
 
@@ -140,6 +143,7 @@ class AdaptiveSampling(nn.Module):
         return torch.cat([torch.arange(prefix, device=ids.device).expand(ids.shape[0], -1), patches], dim=1)
 
 
+@part
 class KeepPadding(nn.Module):
     """A layer that leaves padding as it is, whatever it makes of it: ``layer(x, grid) -> x`` with the zero rows of ``x`` kept zero."""
 
@@ -151,6 +155,7 @@ class KeepPadding(nn.Module):
         return self.layer(x, grid) * real_tokens(x)[:, :, None]
 
 
+@part
 class SampledBlock(nn.Module):
     """A pre-norm block that leaves padding out (ATS, arXiv:2111.15667, authors' code): ``(B, N, dim)`` kept.
 
@@ -182,6 +187,7 @@ class SampledBlock(nn.Module):
         return self.shortcut2(x, self.mlp(self.norm2(x), grid)) * kept
 
 
+@part
 class TrimPadding(nn.Module):
     """Drop the tokens that are padding in every image: a transition ``(x, (K,)) -> (x, (K',))``.
 

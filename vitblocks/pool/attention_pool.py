@@ -9,8 +9,10 @@ from ..attention.attend import Attend
 from ..attention.base import CrossAttention
 from ..grid import Grid
 from ..norm import LayerNorm, NormFactory
+from ..registry import part
 
 
+@part
 class AttentionPool(CrossAttention):
     """A learned probe attends to all tokens (the MAP head of arXiv:2106.04560, Section 2; arXiv:1810.00825): ``(B, N, C) -> (B, C)``.
 

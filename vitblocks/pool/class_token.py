@@ -6,8 +6,10 @@ from torch import Tensor, nn
 
 from ..grid import Grid
 from ..prefix import require_prefix
+from ..registry import part
 
 
+@part
 class ClassPool(nn.Module):
     """The first prefix token (ViT, arXiv:2010.11929, eq. 4): ``(B, N, C) -> (B, C)``.
 

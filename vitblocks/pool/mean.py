@@ -6,8 +6,10 @@ from torch import Tensor, nn
 
 from ..grid import Grid, split_prefix
 from ..prefix import require_prefix
+from ..registry import part
 
 
+@part
 class MeanPool(nn.Module):
     """The mean of the patches, then a norm if one is given (arXiv:2106.04560, Section 2): ``(B, N, C) -> (B, C)``, any grid.
 
@@ -28,6 +30,7 @@ class MeanPool(nn.Module):
         return self.norm(patches.mean(dim=1))
 
 
+@part
 class PrefixMeanPool(nn.Module):
     """The mean of the prefix tokens (RegionViT's regional ones, arXiv:2106.02689): ``(B, N, C) -> (B, C)``, any grid.
 

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from ..grid import Grid
+from ..registry import part
 
 
+@part
 class SequencePool(nn.Module):
     """Weigh all tokens by a softmax of one learned logit each (CCT, arXiv:2104.05704, Section 3.3, eqs. 3 to 5): ``(B, N, C) -> (B, C)``.
 

@@ -8,9 +8,11 @@ from torch import Tensor, nn
 
 from ..grid import Grid, image_grid
 from ..norm import NormFactory, layer_norm
+from ..registry import part
 from .relative_bias import line_offsets, pad_prefix, pairwise
 
 
+@part
 class DynamicBias(nn.Module):
     """Dynamic position bias (CrossFormer, arXiv:2108.00154, Section 3.3, eq. 3): an MLP from (row, column) offset to a bias per head.
 

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from ..grid import Grid, Size, image_grid, num_prefix, to_map, to_pair, to_tokens
+from ..registry import part
 from .resize import resize_table
 
 Resize: TypeAlias = Callable[[Tensor, tuple[int, int]], Tensor]
 """A table ``(1, C, H, W)`` and a size to ``(1, C, *size)``."""
 
 
+@part
 class LearnedPosition(nn.Module):
     """Add a learned vector to each place of the grid (ViT, arXiv:2010.11929, eq. 1): ``(B, N, dim)`` kept, any ``(H, W)``.
 

@@ -6,8 +6,10 @@ from torch import Tensor, nn
 
 from ..grid import Grid, half_kernel, split_prefix, to_map, to_tokens
 from ..prefix import join_prefix
+from ..registry import part
 
 
+@part
 class PEG(nn.Module):
     """Position encoding generator (CPVT, arXiv:2102.10882, Section 3.3): add a depthwise convolution of the map.
 

@@ -10,6 +10,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from ..grid import Grid, Size, image_grid, to_pair
+from ..registry import part
 from .resize import resize_table
 
 
@@ -34,6 +35,7 @@ def line_offsets(side: int, device: torch.device | None = None) -> Tensor:
     return places[:, None] - places[None] + side - 1
 
 
+@part
 class RelativeBias(nn.Module):
     """A learned bias for each offset between two places of a grid (Swin, arXiv:2103.14030, eq. 4).
 
@@ -72,6 +74,7 @@ class RelativeBias(nn.Module):
         return f"heads={self.heads}, grid={self.grid}"
 
 
+@part
 class DistanceBias(nn.Module):
     """A learned bias for each *absolute* offset between a query and a key (LeViT, arXiv:2104.01136, Section 4.2, eq. 1).
 
@@ -110,6 +113,7 @@ def _distances(side: int, stride: int, device: torch.device) -> Tensor:
     return (places[::stride, None] - places[None]).abs()
 
 
+@part
 class ClassRelativeBias(nn.Module):
     """A relative bias in which prefix tokens have a part (BEiT, arXiv:2106.08254, authors' code; SimMIM's ViT, arXiv:2111.09886).
 
@@ -139,6 +143,7 @@ class ClassRelativeBias(nn.Module):
         return torch.cat([above, below], dim=1)
 
 
+@part
 class CopiedBias(nn.Module):
     """A block's own copy of a position bias that the published model shares between its blocks.
 

@@ -7,8 +7,10 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from ..grid import Grid, image_grid
+from ..registry import part
 
 
+@part
 class Rotary2d(nn.Module):
     """Axial rotary positions (RoFormer, arXiv:2104.09864, eq. 34, over rows and columns as in arXiv:2403.13298, Section 3.2).
 

@@ -7,6 +7,7 @@ from einops import repeat
 from torch import Tensor, nn
 
 from ..grid import Grid, Size, image_grid, to_pair
+from ..registry import part
 from .learned import add_positions
 
 
@@ -69,6 +70,7 @@ class _SinePosition(nn.Module):
         return f"grid={self.grid}, num_prefix={self.num_prefix}"
 
 
+@part
 class SinePosition1d(_SinePosition):
     """Sine positions along the sequence, prefix tokens first (T2T-ViT, arXiv:2101.11986; CCT, arXiv:2104.05704): ``(B, N, dim)`` kept.
 
@@ -80,6 +82,7 @@ class SinePosition1d(_SinePosition):
         return torch.cat([table[:1].expand(max(self.num_prefix - 1, 0), -1), table])
 
 
+@part
 class SinePosition2d(_SinePosition):
     """Sine positions of row and column, zeros for prefix tokens (MAE, arXiv:2111.06377): ``(B, N, dim)`` kept."""
 

@@ -3,6 +3,6 @@
 from .building import build
 from .describing import Description, describe
 from .limits import Limits
-from .part import list_parts, part
+from .part import list_parts, noted_as, part
 
-__all__ = ["Description", "Limits", "build", "describe", "list_parts", "part"]
+__all__ = ["Description", "Limits", "build", "describe", "list_parts", "noted_as", "part"]

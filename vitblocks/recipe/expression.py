@@ -67,8 +67,8 @@ def express(data: Any, names: Names = str) -> Expression:
     if not isinstance(data, Mapping):
         return repr(data)
     if "tuple" in data:
-        items = tuple(("", express(item, names)) for item in data["tuple"])
-        return Group("(", items, ",)" if len(items) == 1 else ")")
+        entries = tuple(("", express(item, names)) for item in data["tuple"])
+        return Group("(", entries, ",)" if len(entries) == 1 else ")")
     if "dict" in data:
         return Group("{", tuple((f"{key!r}: ", express(item, names)) for key, item in data["dict"].items()), "}")
     if "float" in data:
@@ -139,8 +139,7 @@ def _container(kind: Any, args: Mapping[str, Any], names: Names) -> Expression:
     if kind is nn.ModuleList and numbered:
         return Group("nn.ModuleList(", (("", express(items, names)),), ")")
     opening, closing = ("OrderedDict(", ")") if kind is nn.Sequential else ("", "")
-    inner = Group(f"nn.{kind.__name__}({opening}", (("", express({"dict": dict(args)}, names)),), f"{closing})")
-    return inner
+    return Group(f"nn.{kind.__name__}({opening}", (("", express({"dict": dict(args)}, names)),), f"{closing})")
 
 
 def text(value: Expression, indent: int = 0, before: int = 0) -> str:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from .values import NOTE, PARTS, Undescribed, encode, is_tuple_class, path_of
+from .values import NOTE, PARTS, Undescribed, encode, is_tuple_class, note_of, path_of
 
 T = TypeVar("T")
 
@@ -58,6 +58,19 @@ def part(what: T, /) -> T:
 def list_parts() -> dict[str, Any]:
     """Every registered class and function by its name, sorted."""
     return {name: PARTS[name] for name in sorted(PARTS)}
+
+
+def noted_as(instance: Any, kind: type, **args: Any) -> None:
+    """Note that an instance was changed in place to what other arguments make, or another class with the same ones.
+
+    For code that makes one model of another without building it anew. :func:`describe` checks that it is so.
+    """
+    note = note_of(instance)
+    if note is not None:
+        defaults = _defaults(kind)
+        now = note["args"] | {name: _note(value, []) for name, value in args.items()}
+        kept = {name: data for name, data in now.items() if name not in defaults or data != defaults[name]}
+        object.__setattr__(instance, NOTE, {"class": kind.__name__, "args": kept})
 
 
 def _note_calls(cls: Any) -> None:

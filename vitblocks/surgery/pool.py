@@ -8,10 +8,12 @@ from torch import Tensor, nn
 
 from ..grid import Grid
 from ..pool import AttentionPool, ClassPool, MeanPool, PrefixMeanPool, SequencePool
+from ..registry import part
 from .family import Call, Family, Options, taken, tokens_of
 from .ledger import Ledger, copy, copy_alike, shapes
 
 
+@part
 class NormAfter(nn.Module):
     """A pool with a norm on what it gives: ``(B, N, C) -> (B, C)``, for a pool that takes the place of a MeanPool with its norm."""
 

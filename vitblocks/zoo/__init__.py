@@ -8,7 +8,7 @@ from .crossformer import CrossFormer
 from .cvt import CvT
 from .deepvit import DeepViT
 from .distill import DistillableEfficientViT, DistillablePiT, DistillableT2TViT, DistillableViT
-from .efficient import ViT as EfficientViT
+from .efficient import EfficientViT
 from .levit import LeViT
 from .local_vit import LocalViT
 from .mobile_vit import MobileViT

@@ -29,10 +29,12 @@ from ..pool import (
 )
 from ..position import LearnedPosition
 from ..prefix import ClassToken, PerToken
+from ..registry import part
 from ..residual import Residual, drop_path_schedule
 from .sizes import patch_grid
 
 
+@part
 class ATSViT(Model):
     """ViT that keeps only the patches its class token looks at, as many as each image needs.
 

@@ -16,7 +16,7 @@ from ..norm import LayerNorm
 from ..pool import ClassPool
 from ..position import LearnedPosition
 from ..prefix import ClassToken, PerToken
-from ..registry import Variant, Variants
+from ..registry import Variant, Variants, part
 from .sizes import patch_grid
 
 
@@ -25,6 +25,7 @@ def layer_scale_init(depth: int) -> float:
     return 0.1 if depth <= 18 else 1e-5 if depth <= 24 else 1e-6
 
 
+@part
 class CaiT(Model):
     """Class-attention in image transformers: talking-heads blocks among patches, then class blocks that only the class token learns in.
 

@@ -18,7 +18,7 @@ from ..norm import layer_norm
 from ..pool import ClassPool, SequencePool
 from ..position import LearnedPosition, SinePosition1d
 from ..prefix import ClassToken, PerToken
-from ..registry import Variant, Variants
+from ..registry import Variant, Variants, part
 from ..residual import drop_path_schedule
 from .sizes import check_choice, embedded_grid, patch_grid
 
@@ -27,6 +27,7 @@ Positions: TypeAlias = Literal["sine", "learnable", "none"]
 NORM = layer_norm(1e-5)
 
 
+@part
 class CompactTransformer(Model):
     """What CCT, CVT and ViT-Lite share: compact blocks over any tokens, and a small head.
 
@@ -140,6 +141,7 @@ def zero_class_token(dim: int) -> ClassToken:
     return class_token
 
 
+@part
 class CCT(CompactTransformer):
     """Compact Convolutional Transformer: convolutions and pooling make the tokens, a pool over the sequence replaces the class token.
 
@@ -182,6 +184,7 @@ class CCT(CompactTransformer):
         super().__init__(stem, grid, img_size=img_size, embedding_dim=embedding_dim, **options)
 
 
+@part
 class CompactViT(CompactTransformer):
     """Compact Vision Transformer, the paper's CVT: patches, and a pool over the sequence in place of the class token.
 
@@ -206,6 +209,7 @@ class CompactViT(CompactTransformer):
         super().__init__(embed, grid, img_size=img_size, embedding_dim=embedding_dim, **options)
 
 
+@part
 class ViTLite(CompactViT):
     """ViT-Lite: patches and a class token. Arguments: those of :class:`CompactViT`."""
 

@@ -22,7 +22,7 @@ from ..norm import LayerNorm
 from ..pool import ClassPool
 from ..position import LearnedPosition
 from ..prefix import ClassToken, PerToken
-from ..registry import Variant, Variants
+from ..registry import Variant, Variants, part
 from ..residual import drop_path_schedule
 from .sizes import patch_grid, per_stage
 
@@ -43,6 +43,7 @@ class BranchSizes:
     cross_heads: int
 
 
+@part
 class BranchHeads(nn.Module):
     """A Linear for each branch, whose logits are averaged (Section 3.2): ``(B, sum of dims) -> (B, num_classes)``."""
 
@@ -60,6 +61,7 @@ class BranchHeads(nn.Module):
         return torch.stack(self.branches(features)).mean(dim=0)
 
 
+@part
 class CrossViT(nn.Module):
     """Two vision transformers, for small and for large patches, whose class tokens read the other's patches now and then.
 

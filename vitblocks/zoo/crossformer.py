@@ -18,7 +18,7 @@ from ..norm import MapNorm, layer_norm
 from ..pool import MeanPool
 from ..position import DynamicBias
 from ..prefix import PerToken
-from ..registry import Variant, Variants
+from ..registry import Variant, Variants, part
 from ..residual import drop_path_schedule
 
 NORM = layer_norm(1e-5)
@@ -36,6 +36,7 @@ class StageSizes:
     mlp_ratio: float
 
 
+@part
 class CrossFormer(Model):
     """Cross-scale embeddings; blocks of short and long distance attention in turn, with dynamic position bias.
 

@@ -17,7 +17,7 @@ from ..model import Model, Stage
 from ..norm import layer_norm
 from ..pool import ClassPool
 from ..prefix import ClassToken, PerToken
-from ..registry import Variant, Variants
+from ..registry import Variant, Variants, part
 from ..residual import drop_path_schedule
 
 
@@ -40,6 +40,7 @@ class StageSizes:
         return max(-(-(self.kernel_size - self.stride) // 2), 0)
 
 
+@part
 class CvT(Model):
     """Overlapping convolutional embeddings between stages, convolutional projections of queries, keys and values, no positions.
 

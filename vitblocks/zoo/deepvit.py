@@ -19,11 +19,12 @@ from ..norm import LayerNorm
 from ..pool import ClassPool
 from ..position import LearnedPosition
 from ..prefix import ClassToken, PerToken
-from ..registry import Variant, Variants
+from ..registry import Variant, Variants, part
 from ..residual import drop_path_schedule
 from .sizes import patch_grid
 
 
+@part
 class DeepViT(Model):
     """ViT with re-attention: the heads' weights are mixed and normalised, so that deep layers keep attending differently.
 

@@ -21,13 +21,16 @@ from ..objectives.distillation import DistillWrapper as DistillWrapper
 from ..pool import ClassPool
 from ..position import LearnedPosition, SinePosition1d
 from ..prefix import ClassToken
-from ..registry import Variant, Variants
-from . import efficient, pit, vit
+from ..recipe import noted_as
+from ..registry import Variant, Variants, part
+from . import pit, vit
+from .efficient import EfficientViT
 from .t2t import T2TViT
 
 AnyModel = TypeVar("AnyModel", bound=Model)
 
 
+@part
 class DistillableViT(vit.ViT):
     """ViT with a distillation token (Section 4): ``[class, distillation, patches]``, all with positions, and a head for each token.
 
@@ -43,6 +46,7 @@ class DistillableViT(vit.ViT):
         return without_distillation(self, vit.ViT)
 
 
+@part
 class DistillableT2TViT(T2TViT):
     """T2T-ViT with a distillation token and a head for it. Arguments: see :class:`~vitblocks.zoo.t2t.T2TViT`."""
 
@@ -55,21 +59,23 @@ class DistillableT2TViT(T2TViT):
         return without_distillation(self, T2TViT)
 
 
-class DistillableEfficientViT(efficient.ViT):
+@part
+class DistillableEfficientViT(EfficientViT):
     """ViT around a transformer of yours, with a distillation token and a head for it.
 
-    Arguments: see :class:`vitblocks.zoo.efficient.ViT`, with ``pool="cls"`` alone.
+    Arguments: see :class:`vitblocks.EfficientViT`, with ``pool="cls"`` alone.
     """
 
     def __init__(self, *, dim: int, num_classes: int, **options: Any) -> None:
         super().__init__(dim=dim, num_classes=num_classes, prefix_tokens=2, **options)
         read_both_tokens(self, linear_head(dim, num_classes).apply(trunc_normal_linear))
 
-    def to_vit(self) -> efficient.ViT:
+    def to_vit(self) -> EfficientViT:
         """A plain model with copies of this student's weights, the transformer's among them, without distillation token and head."""
-        return without_distillation(self, efficient.ViT)
+        return without_distillation(self, EfficientViT)
 
 
+@part
 class DistillablePiT(pit.PiT):
     """PiT with a distillation token that is pooled along with the class token, and a head for it.
 
@@ -104,12 +110,15 @@ def without_distillation(student: Model, plain: type[AnyModel]) -> AnyModel:
     model.__class__ = plain
     model.pool = ClassPool()
     model.head = model.head.heads[0]
-    for part in (layer for stage in model.stages for layer in stage.layers):
-        if isinstance(part, ClassToken):
-            part.token = _without_second(part.token)
-        elif isinstance(part, (LearnedPosition, SinePosition1d)) and part.num_prefix:
-            part.table = _without_second(part.table)
-            part.num_prefix -= 1
+    noted_as(model, plain)
+    for layer in (layer for stage in model.stages for layer in stage.layers):
+        if isinstance(layer, ClassToken):
+            layer.token = _without_second(layer.token)
+            noted_as(layer, ClassToken, count=layer.token.shape[1])
+        elif isinstance(layer, (LearnedPosition, SinePosition1d)) and layer.num_prefix:
+            layer.table = _without_second(layer.table)
+            layer.num_prefix -= 1
+            noted_as(layer, type(layer), num_prefix=layer.num_prefix)
     return model
 
 

@@ -15,13 +15,15 @@ from ..norm import LayerNorm
 from ..pool import ClassPool, MeanPool
 from ..position import LearnedPosition
 from ..prefix import ClassToken, PerToken
+from ..registry import part
 from .sizes import patch_grid, prefix_count
 
 
-class ViT(Model):
+@part
+class EfficientViT(Model):
     """ViT (arXiv:2010.11929) whose blocks are any module ``(B, N, dim) -> (B, N, dim)``, such as a Nystromformer (arXiv:2102.03902).
 
-    The transformer keeps the weights that it comes with, the rest is initialised as :class:`vitblocks.zoo.vit.ViT` is. Other image sizes
+    The transformer keeps the weights that it comes with, the rest is initialised as :class:`vitblocks.ViT` is. Other image sizes
     than ``image_size`` work as far as the transformer takes other lengths: positions are resized.
 
     Args:
@@ -72,3 +74,6 @@ class ViT(Model):
             head=head,
             image_size=image_size,
         )
+
+
+ViT = EfficientViT  # under the name that vit-pytorch gave it

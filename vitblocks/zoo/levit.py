@@ -17,11 +17,12 @@ from ..model import Model, Stage
 from ..norm import LinearNorm
 from ..pool import MeanPool
 from ..position import DistanceBias
-from ..registry import Variant, Variants
+from ..registry import Variant, Variants, part
 from ..residual import Residual
 from .sizes import embedded_grid, per_stage
 
 
+@part
 class LeViT(Model):
     """Attention on the shrinking maps of a convolutional network: BatchNorm after every Linear, Hardswish, a bias for each distance.
 
@@ -95,6 +96,7 @@ class LeViT(Model):
         self.head.apply(trunc_normal_linear)
 
 
+@part
 class LeViTStage(Stage):
     """A shrinking attention and its feed-forward, where another stage comes before, then blocks (Sections 4.2 and 4.4).
 

@@ -20,11 +20,12 @@ from ..norm import LayerNorm
 from ..pool import ClassPool
 from ..position import LearnedPosition
 from ..prefix import ClassToken, PerToken
-from ..registry import Variant, Variants
+from ..registry import Variant, Variants, part
 from ..residual import Residual, drop_path_schedule
 from .sizes import patch_grid
 
 
+@part
 class LocalViT(Model):
     """DeiT whose feed-forward is an inverted residual: a depthwise convolution lets neighbouring patches meet.
 

@@ -18,9 +18,10 @@ from ..model import Model, Stage
 from ..norm import LinearNorm, layer_norm
 from ..pool import MeanPool
 from ..prefix import PerToken
-from ..registry import Variant, Variants
+from ..registry import Variant, Variants, part
 
 
+@part
 class MobileViT(Model):
     """Inverted residuals, and in the last three stages transformers among the pixels that lie alike in their patches.
 

@@ -19,11 +19,12 @@ from ..norm import LayerNorm
 from ..pool import MeanPool
 from ..position import LearnedPosition
 from ..prefix import PerToken
-from ..registry import Variant, Variants
+from ..registry import Variant, Variants, part
 from ..residual import drop_path_schedule
 from .sizes import check_levels, patch_grid
 
 
+@part
 class NesT(Model):
     """Attention within the blocks of an image, which merge four to one from level to level.
 

@@ -15,12 +15,13 @@ from ..norm import LayerNorm
 from ..pool import ClassPool
 from ..position import LearnedPosition
 from ..prefix import ClassToken, PerToken
-from ..registry import Variant, Variants
+from ..registry import Variant, Variants, part
 from ..residual import drop_path_schedule
 from .sizes import prefix_count
 from .vit import vit_blocks
 
 
+@part
 class PiT(Model):
     """ViT whose map is halved and whose channels double between stages, by a depthwise convolution; the class token goes along.
 

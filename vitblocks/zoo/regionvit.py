@@ -25,10 +25,11 @@ from ..model import Model, Stage
 from ..norm import LayerNorm, MapNorm, layer_norm
 from ..pool import PrefixMeanPool
 from ..position import PEG, RelativeBias
-from ..registry import Variant, Variants
+from ..registry import Variant, Variants, part
 from ..residual import drop_path_schedule
 
 
+@part
 class RegionViT(Model):
     """A regional token for each window: regional tokens attend to one another, then every window to itself and its regional token.
 

@@ -19,9 +19,11 @@ from ..norm import layer_norm
 from ..pool import MeanPool
 from ..position import RelativeBias
 from ..prefix import PerToken
+from ..registry import part
 from ..residual import drop_path_schedule
 
 
+@part
 class Swin(Model):
     """Windows, shifted by half in every other block, with relative position bias; patches merge between stages.
 

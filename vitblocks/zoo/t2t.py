@@ -15,12 +15,13 @@ from ..norm import layer_norm
 from ..pool import ClassPool
 from ..position import SinePosition1d
 from ..prefix import ClassToken, PerToken
-from ..registry import Variant, Variants
+from ..registry import Variant, Variants, part
 from ..residual import drop_path_schedule
 from .sizes import prefix_count
 from .vit import vit_blocks
 
 
+@part
 class T2TViT(Model):
     """Soft splits with a token transformer between them, then a deep and narrow ViT with fixed sine positions.
 

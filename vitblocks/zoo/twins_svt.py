@@ -20,7 +20,7 @@ from ..model import Model, Stage
 from ..norm import LayerNorm, layer_norm
 from ..pool import MeanPool
 from ..position import PEG
-from ..registry import Variant, Variants
+from ..registry import Variant, Variants, part
 from ..residual import drop_path_schedule
 
 
@@ -66,6 +66,7 @@ def twins_parts(
     }
 
 
+@part
 class TwinsSVT(Model):
     """Spatially separable attention: blocks of local windows and of global attention to a reduced map in turn, a PEG in every stage.
 
@@ -150,6 +151,7 @@ class TwinsSVT(Model):
         self.apply(fan_out_conv)
 
 
+@part
 class TwinsPCPVT(Model):
     """PVT with conditional positions (Section 3.1): every block attends globally to a reduced map, a PEG in every stage.
 

@@ -19,11 +19,12 @@ from ..norm import LayerNorm, NormFactory
 from ..pool import ClassPool, MeanPool
 from ..position import LearnedPosition
 from ..prefix import ClassToken, PerToken
-from ..registry import Variant, Variants
+from ..registry import Variant, Variants, part
 from ..residual import drop_path_schedule
 from .sizes import patch_grid, prefix_count
 
 
+@part
 class ViT(Model):
     """Vision Transformer: patches, a class token, learned positions, pre-norm blocks of global attention.
 
