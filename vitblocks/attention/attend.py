@@ -36,7 +36,7 @@ def hide_keys(weights: Tensor, bias: Tensor | None) -> Tensor:
 
 def fold_groups(x: Tensor) -> Tensor:
     """``(B, ..., heads, n, d)`` as ``(B', heads, n, d)``: everything before the heads becomes the batch, batch-major."""
-    return rearrange(x, "b ... h n d -> (b ...) h n d")
+    return x if x.dim() == 4 else rearrange(x, "b ... h n d -> (b ...) h n d")
 
 
 def fold_bias(bias: Tensor, like: Tensor) -> Tensor:

@@ -167,8 +167,12 @@ class SelfAttention(Attention):
 
     def split_qkv(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens ``(..., n, dim)`` as q, k, v ``(..., heads, n, d)``, before any rotary position."""
+        qkv = self.qkv(tokens)
+        if self.value_dim == self.head_dim:
+            q, k, v = rearrange(qkv, "... n (three h d) -> three ... h n d", three=3, h=self.heads)
+            return q, k, v
         widths = [self.heads * self.head_dim, self.heads * self.head_dim, self.heads * self.value_dim]
-        q, k, v = (split_heads(part, self.heads) for part in self.qkv(tokens).split(widths, dim=-1))
+        q, k, v = (split_heads(part, self.heads) for part in qkv.split(widths, dim=-1))
         return q, k, v
 
     def turn(self, q: Tensor, k: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..objectives.simmim import SimMIM
 from ..position import ClassRelativeBias
-from ..position.relative_bias import line_offsets, pad_prefix, pairwise
+from ..position.relative_bias import pad_prefix, pairwise
 from .address import addresses
 from .mae import HF_BLOCK
 from .rules import Computed, KeyMap, Rule, Table, within
@@ -40,9 +40,8 @@ def _decoder(model: SimMIM) -> tuple[Rule, ...]:
 def _table_index(bias: ClassRelativeBias) -> Tensor:
     """Where in the whole table the bias of each pair of tokens stands, the class token first: ``(1 + H*W, 1 + H*W)``."""
     places, device = bias.patches.table.shape[0], bias.pairs.device
-    rows, columns = (line_offsets(side, device) for side in bias.patches.grid)
     table = torch.arange(places, device=device).view(1, -1, 2 * bias.patches.grid[1] - 1)
-    index = pad_prefix(pairwise(table, rows, columns), 1)[0]
+    index = pad_prefix(pairwise(table), 1)[0]
     index[0, :], index[:, 0], index[0, 0] = places, places + 1, places + 2
     return index
 

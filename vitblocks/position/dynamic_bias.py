@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..grid import Grid, image_grid
 from ..norm import NormFactory, layer_norm
 from ..registry import part
-from .relative_bias import line_offsets, pad_prefix, pairwise
+from .relative_bias import pad_prefix, pairwise
 
 
 @part
@@ -47,8 +47,7 @@ class DynamicBias(nn.Module):
         size = image_grid(grid, "DynamicBias")
         if size == (0, 0):
             return self.fc.weight.new_zeros(self.heads, prefix, prefix)
-        rows, columns = (line_offsets(side, self.fc.weight.device) for side in size)
-        return pad_prefix(pairwise(rearrange(self.offsets(size), "h w heads -> heads h w"), rows, columns), prefix)
+        return pad_prefix(pairwise(rearrange(self.offsets(size), "h w heads -> heads h w")), prefix)
 
     def extra_repr(self) -> str:
         return f"heads={self.heads}"
