@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypedDict
 
 from torch import nn
+from typing_extensions import Unpack
 
 from ..attention import GlobalAttention, SoftmaxAttend
 from ..block import CompactBlock
@@ -25,6 +26,54 @@ from .sizes import check_choice, embedded_grid, patch_grid
 Positions: TypeAlias = Literal["sine", "learnable", "none"]
 
 NORM = layer_norm(1e-5)
+
+
+class TrainingOptions(TypedDict, total=False):
+    """Keywords of :class:`CompactTransformer` that are no sizes of its blocks."""
+
+    mlp_radio: float | None
+    num_classes: int
+    positional_embedding: Positions
+    dropout: float
+    attn_dropout: float
+    drop_path: float
+
+
+class BlockOptions(TrainingOptions, total=False):
+    """Keywords of :class:`CompactTransformer` that are left to those who give its embedder and width."""
+
+    num_layers: int
+    num_heads: int
+    mlp_ratio: float | None
+
+
+class ViTLiteOptions(BlockOptions, total=False):
+    """Keywords of :class:`ViTLite`."""
+
+    img_size: Size
+    kernel_size: Size
+    embedding_dim: int
+    channels: int
+
+
+class TokenizerOptions(TrainingOptions, total=False):
+    """Keywords of a :class:`CCT` of a published size, but for those of its convolutions."""
+
+    img_size: Size
+    n_conv_layers: int
+    pooling_kernel_size: int
+    pooling_stride: int
+    pooling_padding: int
+    channels: int
+    class_token: bool
+
+
+class CCTOptions(TokenizerOptions, total=False):
+    """Keywords of a :class:`CCT` of a published size."""
+
+    kernel_size: int
+    stride: int | None
+    padding: int | None
 
 
 @part
@@ -151,7 +200,8 @@ class CCT(CompactTransformer):
         kernel_size, stride, padding: of the convolutions.
         pooling_kernel_size, pooling_stride, pooling_padding: of the max-pooling.
         channels: of the image.
-        others: see :class:`CompactTransformer`.
+        embedding_dim, num_layers, num_heads, class_token, mlp_ratio, mlp_radio, num_classes, positional_embedding, dropout,
+            attn_dropout, drop_path: see :class:`CompactTransformer`.
     """
 
     def __init__(
@@ -167,7 +217,8 @@ class CCT(CompactTransformer):
         pooling_stride: int = 2,
         pooling_padding: int = 1,
         channels: int = 3,
-        **options: Any,
+        class_token: bool = False,
+        **options: Unpack[BlockOptions],
     ) -> None:
         stem = CompactStem(
             embedding_dim,
@@ -181,7 +232,7 @@ class CCT(CompactTransformer):
             pool_padding=pooling_padding,
         )
         grid = embedded_grid(stem, img_size, channels)
-        super().__init__(stem, grid, img_size=img_size, embedding_dim=embedding_dim, **options)
+        super().__init__(stem, grid, img_size=img_size, embedding_dim=embedding_dim, class_token=class_token, **options)
 
 
 @part
@@ -192,7 +243,8 @@ class CompactViT(CompactTransformer):
         img_size: an int or a (height, width).
         kernel_size: the patch, an int or a (height, width).
         channels: of the image.
-        others: see :class:`CompactTransformer`.
+        embedding_dim, num_layers, num_heads, class_token, mlp_ratio, mlp_radio, num_classes, positional_embedding, dropout,
+            attn_dropout, drop_path: see :class:`CompactTransformer`.
     """
 
     def __init__(
@@ -202,55 +254,67 @@ class CompactViT(CompactTransformer):
         kernel_size: Size = 16,
         embedding_dim: int = 768,
         channels: int = 3,
-        **options: Any,
+        class_token: bool = False,
+        **options: Unpack[BlockOptions],
     ) -> None:
         embed = ConvEmbed(kernel_size, embedding_dim, channels=channels)
         grid = patch_grid(img_size, kernel_size)
-        super().__init__(embed, grid, img_size=img_size, embedding_dim=embedding_dim, **options)
+        super().__init__(
+            embed, grid, img_size=img_size, embedding_dim=embedding_dim, class_token=class_token, **options
+        )
 
 
 @part
 class ViTLite(CompactViT):
-    """ViT-Lite: patches and a class token. Arguments: those of :class:`CompactViT`."""
+    """ViT-Lite: patches and a class token.
 
-    def __init__(self, **options: Any) -> None:
+    Args:
+        img_size, kernel_size, channels: see :class:`CompactViT`.
+        embedding_dim, num_layers, num_heads, mlp_ratio, mlp_radio, num_classes, positional_embedding, dropout, attn_dropout, drop_path:
+            see :class:`CompactTransformer`.
+    """
+
+    def __init__(self, **options: Unpack[ViTLiteOptions]) -> None:
         super().__init__(class_token=True, **options)
 
 
-def cct_2(**options: Any) -> CCT:
+def cct_2(**options: Unpack[CCTOptions]) -> CCT:
     """CCT of 2 blocks, 128 wide.
 
-    Arguments: those of :class:`CCT`; ``kernel_size`` is 3 by default, and ``stride`` and ``padding`` follow from it.
+    Args:
+        kernel_size: of the convolutions, 3 by default; ``stride`` and ``padding`` follow from it where they are None.
+        stride, padding, img_size, n_conv_layers, pooling_kernel_size, pooling_stride, pooling_padding, channels: see :class:`CCT`.
+        class_token, mlp_radio, num_classes, positional_embedding, dropout, attn_dropout, drop_path: see :class:`CompactTransformer`.
     """
     return _cct(2, 2, 1, 128, **options)
 
 
-def cct_4(**options: Any) -> CCT:
+def cct_4(**options: Unpack[CCTOptions]) -> CCT:
     """CCT of 4 blocks, 128 wide. Arguments: as for :func:`cct_2`."""
     return _cct(4, 2, 1, 128, **options)
 
 
-def cct_6(**options: Any) -> CCT:
+def cct_6(**options: Unpack[CCTOptions]) -> CCT:
     """CCT of 6 blocks, 256 wide. Arguments: as for :func:`cct_2`."""
     return _cct(6, 4, 2, 256, **options)
 
 
-def cct_7(**options: Any) -> CCT:
+def cct_7(**options: Unpack[CCTOptions]) -> CCT:
     """CCT of 7 blocks, 256 wide. Arguments: as for :func:`cct_2`."""
     return _cct(7, 4, 2, 256, **options)
 
 
-def cct_8(**options: Any) -> CCT:
+def cct_8(**options: Unpack[CCTOptions]) -> CCT:
     """CCT of 8 blocks, 256 wide. Arguments: as for :func:`cct_2`."""
     return _cct(8, 4, 2, 256, **options)
 
 
-def cct_14(**options: Any) -> CCT:
+def cct_14(**options: Unpack[CCTOptions]) -> CCT:
     """CCT of 14 blocks, 384 wide. Arguments: as for :func:`cct_2`."""
     return _cct(14, 6, 3, 384, **options)
 
 
-def cct_16(**options: Any) -> CCT:
+def cct_16(**options: Unpack[CCTOptions]) -> CCT:
     """CCT of 16 blocks, 384 wide. Arguments: as for :func:`cct_2`."""
     return _cct(16, 6, 3, 384, **options)
 
@@ -264,7 +328,7 @@ def _cct(
     kernel_size: int = 3,
     stride: int | None = None,
     padding: int | None = None,
-    **options: Any,
+    **options: Unpack[TokenizerOptions],
 ) -> CCT:
     """CCT of a published size; ``stride`` and ``padding`` follow from ``kernel_size`` where they are None."""
     return CCT(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TypedDict
 
 from torch import nn
+from typing_extensions import Required, Unpack
 
 from ..attention import GlobalAttention, ReAttention, SoftmaxAttend
 from ..block import Block, RescaledBlock
@@ -22,6 +23,24 @@ from ..prefix import ClassToken, PerToken
 from ..registry import Variant, Variants, part
 from ..residual import drop_path_schedule
 from .sizes import patch_grid
+
+
+class DeepViTOptions(TypedDict, total=False):
+    """Keywords of :class:`DeepViT` that do not bear on its embedder."""
+
+    image_size: Required[Size]
+    num_classes: Required[int]
+    depth: Required[int]
+    heads: Required[int]
+    mlp_dim: Required[int]
+    dropout: float
+    emb_dropout: float
+    attn_dropout: float
+    drop_path: float
+    qkv_bias: bool
+    re_attention_depth: int | None
+    weight_scale: float
+    rescale: float | None
 
 
 @part
@@ -106,8 +125,14 @@ class DeepViT(Model):
         self.apply(trunc_normal_linear)
 
 
-def deepvit_with_stem(*, patch_size: int, dim: int, channels: int = 3, **options: Any) -> DeepViT:
-    """DeepViT on a stem of three convolutions, as DeepViT-S and -L are. Arguments: those of :class:`DeepViT`."""
+def deepvit_with_stem(*, patch_size: int, dim: int, channels: int = 3, **options: Unpack[DeepViTOptions]) -> DeepViT:
+    """DeepViT on a stem of three convolutions, as DeepViT-S and -L are.
+
+    Args:
+        patch_size, dim, channels: see :class:`~vitblocks.PatchStem`.
+        image_size, num_classes, depth, heads, mlp_dim, dropout, emb_dropout, attn_dropout, drop_path, qkv_bias, re_attention_depth,
+            weight_scale, rescale: see :class:`DeepViT`.
+    """
     stem = PatchStem(patch_size, dim, channels=channels)
     return DeepViT(patch_size=patch_size, dim=dim, embed=stem, **options)
 

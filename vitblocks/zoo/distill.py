@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from ..head import AveragedHeads, linear_head
 from ..init import trunc_normal_linear
@@ -24,8 +25,8 @@ from ..prefix import ClassToken
 from ..recipe import noted_as
 from ..registry import Variant, Variants, part
 from . import pit, vit
-from .efficient import EfficientViT
-from .t2t import T2TViT
+from .efficient import EfficientViT, EfficientViTOptions
+from .t2t import T2TViT, T2TViTOptions
 
 AnyModel = TypeVar("AnyModel", bound=Model)
 
@@ -34,10 +35,15 @@ AnyModel = TypeVar("AnyModel", bound=Model)
 class DistillableViT(vit.ViT):
     """ViT with a distillation token (Section 4): ``[class, distillation, patches]``, all with positions, and a head for each token.
 
-    Arguments: see :class:`~vitblocks.zoo.vit.ViT`, with ``pool="cls"`` alone. The second head is initialised as the first.
+    The second head is initialised as the first.
+
+    Args:
+        image_size, patch_size, num_classes, dim, depth, heads, mlp_dim, channels, dropout, emb_dropout, head_dim, attn_dropout, drop_path,
+            qkv_bias, norm, embed: see :class:`~vitblocks.zoo.vit.ViT`.
+        pool: ``"cls"`` alone.
     """
 
-    def __init__(self, *, dim: int, num_classes: int, **options: Any) -> None:
+    def __init__(self, *, dim: int, num_classes: int, **options: Unpack[vit.ViTOptions]) -> None:
         super().__init__(dim=dim, num_classes=num_classes, prefix_tokens=2, **options)
         read_both_tokens(self, linear_head(dim, num_classes).apply(trunc_normal_linear))
 
@@ -48,9 +54,14 @@ class DistillableViT(vit.ViT):
 
 @part
 class DistillableT2TViT(T2TViT):
-    """T2T-ViT with a distillation token and a head for it. Arguments: see :class:`~vitblocks.zoo.t2t.T2TViT`."""
+    """T2T-ViT with a distillation token and a head for it.
 
-    def __init__(self, *, dim: int, num_classes: int, **options: Any) -> None:
+    Args:
+        dim, image_size, depth, heads, mlp_dim, num_classes, t2t_layers, channels, dropout, emb_dropout, attn_dropout, drop_path,
+            token_dim, token_layer: see :class:`~vitblocks.zoo.t2t.T2TViT`.
+    """
+
+    def __init__(self, *, dim: int, num_classes: int, **options: Unpack[T2TViTOptions]) -> None:
         super().__init__(dim=dim, num_classes=num_classes, prefix_tokens=2, **options)
         read_both_tokens(self, linear_head(dim, num_classes).apply(trunc_normal_linear))
 
@@ -63,10 +74,12 @@ class DistillableT2TViT(T2TViT):
 class DistillableEfficientViT(EfficientViT):
     """ViT around a transformer of yours, with a distillation token and a head for it.
 
-    Arguments: see :class:`vitblocks.EfficientViT`, with ``pool="cls"`` alone.
+    Args:
+        image_size, patch_size, num_classes, dim, transformer, channels, emb_dropout: see :class:`vitblocks.EfficientViT`.
+        pool: ``"cls"`` alone.
     """
 
-    def __init__(self, *, dim: int, num_classes: int, **options: Any) -> None:
+    def __init__(self, *, dim: int, num_classes: int, **options: Unpack[EfficientViTOptions]) -> None:
         super().__init__(dim=dim, num_classes=num_classes, prefix_tokens=2, **options)
         read_both_tokens(self, linear_head(dim, num_classes).apply(trunc_normal_linear))
 
@@ -79,10 +92,12 @@ class DistillableEfficientViT(EfficientViT):
 class DistillablePiT(pit.PiT):
     """PiT with a distillation token that is pooled along with the class token, and a head for it.
 
-    Arguments: see :class:`~vitblocks.zoo.pit.PiT`.
+    Args:
+        image_size, patch_size, dim, num_classes, depth, heads, mlp_dim, dropout, emb_dropout, channels, attn_dropout, drop_path, stride:
+            see :class:`~vitblocks.zoo.pit.PiT`.
     """
 
-    def __init__(self, *, dim: int, depth: Sequence[int], num_classes: int, **options: Any) -> None:
+    def __init__(self, *, dim: int, depth: Sequence[int], num_classes: int, **options: Unpack[pit.PiTOptions]) -> None:
         super().__init__(dim=dim, depth=depth, num_classes=num_classes, prefix_tokens=2, **options)
         read_both_tokens(self, linear_head(dim * 2 ** (len(depth) - 1), num_classes))
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypedDict
 
 from torch import nn
+from typing_extensions import Required
 
 from ..embed import ConvEmbed, OnSequence
 from ..grid import Size
@@ -17,6 +18,17 @@ from ..position import LearnedPosition
 from ..prefix import ClassToken, PerToken
 from ..registry import part
 from .sizes import patch_grid, prefix_count
+
+
+class EfficientViTOptions(TypedDict, total=False):
+    """Keywords of :class:`EfficientViT` that its distilled student passes on."""
+
+    image_size: Required[Size]
+    patch_size: Required[Size]
+    transformer: Required[nn.Module]
+    pool: Literal["cls"]
+    channels: int
+    emb_dropout: float
 
 
 @part

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypedDict
 
 from torch import nn
+from typing_extensions import Required
 
 from ..embed import ConvEmbed, PoolingDownsample
 from ..embed.adaptors import sliding_grid
@@ -19,6 +21,21 @@ from ..registry import Variant, Variants, part
 from ..residual import drop_path_schedule
 from .sizes import prefix_count
 from .vit import vit_blocks
+
+
+class PiTOptions(TypedDict, total=False):
+    """Keywords of :class:`PiT` that its distilled student passes on."""
+
+    image_size: Required[Size]
+    patch_size: Required[Size]
+    heads: Required[int]
+    mlp_dim: Required[int]
+    dropout: float
+    emb_dropout: float
+    channels: int
+    attn_dropout: float
+    drop_path: float
+    stride: Size | None
 
 
 @part

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypedDict
 
 from torch import nn
+from typing_extensions import Required
 
 from ..embed import TokenTransformer, Unfold, UnfoldEmbed, token_performer
 from ..grid import Size, to_pair
@@ -19,6 +21,23 @@ from ..registry import Variant, Variants, part
 from ..residual import drop_path_schedule
 from .sizes import prefix_count
 from .vit import vit_blocks
+
+
+class T2TViTOptions(TypedDict, total=False):
+    """Keywords of :class:`T2TViT` that its distilled student passes on."""
+
+    image_size: Required[Size]
+    depth: Required[int]
+    heads: Required[int]
+    mlp_dim: Required[int]
+    t2t_layers: Sequence[tuple[int, int]]
+    channels: int
+    dropout: float
+    emb_dropout: float
+    attn_dropout: float
+    drop_path: float
+    token_dim: int
+    token_layer: Callable[[int, int], nn.Module]
 
 
 @part

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypedDict
 
 from torch import nn
+from typing_extensions import Required
 
 from ..attention import GlobalAttention, SoftmaxAttend
 from ..block import Block
@@ -22,6 +23,26 @@ from ..prefix import ClassToken, PerToken
 from ..registry import Variant, Variants, part
 from ..residual import drop_path_schedule
 from .sizes import patch_grid, prefix_count
+
+
+class ViTOptions(TypedDict, total=False):
+    """Keywords of :class:`ViT` that its distilled student passes on."""
+
+    image_size: Required[Size]
+    patch_size: Required[Size]
+    depth: Required[int]
+    heads: Required[int]
+    mlp_dim: Required[int]
+    pool: Literal["cls"]
+    channels: int
+    dropout: float
+    emb_dropout: float
+    head_dim: int | None
+    attn_dropout: float
+    drop_path: float
+    qkv_bias: bool
+    norm: NormFactory
+    embed: nn.Module | None
 
 
 @part
