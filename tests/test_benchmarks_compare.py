@@ -15,8 +15,7 @@ pytest.importorskip("matplotlib")
 
 from benchmarks import compare, folding, measure
 from benchmarks.compare_report import best_peers, picture, report
-from benchmarks.pairing import compare as compare_ways
-from benchmarks.pairing import matmul_rate, operations, training_step
+from benchmarks.pairing import compare as compare_ways, matmul_rate, operations, training_step
 from benchmarks.peers import PEERS, Peer, require_same
 
 CPU = torch.device("cpu")

@@ -22,8 +22,8 @@ from vitblocks import (
     Stage,
     TwinsSVT,
     ViT,
+    checkpoint as ck,
 )
-from vitblocks import checkpoint as ck
 
 
 def vit(**options: Any) -> ViT:

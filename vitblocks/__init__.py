@@ -9,7 +9,30 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-from . import attention, checkpoint, embed, folding, inspect, objectives, pool, position, recipe, surgery, testing, zoo
+from . import (
+    attention,
+    block as block,
+    checkpoint,
+    embed,
+    feedforward as feedforward,
+    folding,
+    grid as grid,
+    head as head,
+    init as init,
+    inspect,
+    model as model,
+    norm as norm,
+    objectives,
+    pool,
+    position,
+    prefix as prefix,
+    recipe,
+    registry as registry,
+    residual as residual,
+    surgery,
+    testing,
+    zoo,
+)
 from .attention import (
     Attend,
     CarriedPadding,

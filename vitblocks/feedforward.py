@@ -23,6 +23,9 @@ TanhGELU: Activation = partial(nn.GELU, approximate="tanh")
 class QuickGELU(nn.Module):
     """GELU by a sigmoid, ``x * sigmoid(1.702 x)`` (arXiv:1606.08415, Section 2), as in the authors' code of CvT."""
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def forward(self, x: Tensor) -> Tensor:
         return x * (1.702 * x).sigmoid()
 

@@ -352,7 +352,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     ),
     "local function": (lambda: TinyLayer(4, activation=tower_of), r"activation is .*tower_of is no part"),
     "object": (
-        lambda: TinyStack([], times=object()),  # type: ignore[arg-type]
+        lambda: TinyStack([], times=object()),
         r"a builtins\.object is no part",
     ),
     "another shape": (heavier, r"head \(Linear\).*its weight is \(5, 4\), its arguments make \(3, 4\)"),
@@ -381,7 +381,7 @@ def test_what_cannot_be_described(name: str) -> None:
 
 def test_what_is_no_module() -> None:
     with pytest.raises(TypeError, match=r"model must be an nn\.Module, got dict"):
-        describe({})  # type: ignore[arg-type]
+        describe({})
 
 
 def test_describing_leaves_everything_as_it_was() -> None:

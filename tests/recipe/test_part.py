@@ -75,7 +75,7 @@ def test_arguments_are_noted_as_they_were() -> None:
     assert describe(stack)["args"] == {
         "layers": [{"class": "nn.Linear", "args": {"in_features": 4, "out_features": 4}}]
     }
-    drawn = TinyStack(nn.ReLU() for _ in range(2))  # type: ignore[arg-type]
+    drawn = TinyStack(nn.ReLU() for _ in range(2))
     assert len(drawn.layers) == 2
     assert len(describe(drawn)["args"]["layers"]) == 2
 
@@ -96,7 +96,7 @@ def test_constructors_of_several_bases_are_all_called() -> None:
             super().__init__()
             self.fc = nn.Linear(dim, dim)
 
-    class TinyBoth(part(TinyA), part(TinyB)):  # type: ignore[misc]
+    class TinyBoth(part(TinyA), part(TinyB)):
         pass
 
     both = part(TinyBoth)(3)

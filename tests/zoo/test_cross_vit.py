@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 import vitblocks
-from vitblocks import Attend, CrossViT, DropPath, Rescale, ThreeConvStem
-from vitblocks import checkpoint as ck
+from vitblocks import Attend, CrossViT, DropPath, Rescale, ThreeConvStem, checkpoint as ck
 from vitblocks.model import is_block
 
 from .common import check_model

@@ -7,8 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from vitblocks import ClassToken, ConvProjectionAttention, CvT, DropPath, QuickGELU
-from vitblocks import checkpoint as ck
+from vitblocks import ClassToken, ConvProjectionAttention, CvT, DropPath, QuickGELU, checkpoint as ck
 
 from .common import check_model
 

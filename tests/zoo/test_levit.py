@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from vitblocks import AveragedHeads, DownsamplingAttention, LeViT
-from vitblocks import checkpoint as ck
+from vitblocks import AveragedHeads, DownsamplingAttention, LeViT, checkpoint as ck
 from vitblocks.zoo.levit import LeViTStage
 
 from .common import check_gradients, check_model

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .address import addresses
 from .transforms import Same, Transform
 
-Keys: TypeAlias = "str | tuple[str, ...]"
+Keys: TypeAlias = str | tuple[str, ...]
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _FITS = {"p": ".+", "w": "[^.]+"}

@@ -35,10 +35,10 @@ from .frames import Frame
 NOWHERE = -1
 """The id of padding, which is no token."""
 
-Token: TypeAlias = "int | tuple[int, int]"
+Token: TypeAlias = int | tuple[int, int]
 """One token: its number in the sequence, or the (row, column) of a patch."""
 
-TokenChoice: TypeAlias = "Token | str | slice | Sequence[Token]"
+TokenChoice: TypeAlias = Token | str | slice | Sequence[Token]
 """Tokens of a sequence: one, a list of them, a slice of the sequence, ``"prefix"`` or ``"patches"``."""
 
 

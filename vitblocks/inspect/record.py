@@ -20,7 +20,7 @@ from .frames import Frame, backward_pass, follow, named_parts, path, uncompiled
 from .places import Call, Places, TokenChoice, folded, folds, locate, unfold
 from .select import LayerChoice, select_attends
 
-HeadChoice: TypeAlias = "int | slice | Sequence[int]"
+HeadChoice: TypeAlias = int | slice | Sequence[int]
 """Attention heads by number."""
 
 

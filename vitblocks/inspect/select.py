@@ -16,7 +16,7 @@ LayerChoice: TypeAlias = (
 )
 """Layers by name or pattern, by place in the order of the model, by class, as modules; one, several, or a slice of the order."""
 
-ModuleChoice: TypeAlias = "str | type[nn.Module] | nn.Module | Sequence[str | type[nn.Module] | nn.Module]"
+ModuleChoice: TypeAlias = str | type[nn.Module] | nn.Module | Sequence[str | type[nn.Module] | nn.Module]
 """Modules by name or pattern, by class, or themselves; one or several."""
 
 

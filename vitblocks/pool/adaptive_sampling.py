@@ -195,6 +195,9 @@ class TrimPadding(nn.Module):
     image a later sampler always drops the least significant patch, of one that has padding it drops padding first, as published.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def forward(self, x: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
         prefix = num_prefix(x, grid)
         longest = int(real_tokens(x)[:, prefix:].sum(dim=1).amax())

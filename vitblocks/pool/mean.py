@@ -38,5 +38,8 @@ class PrefixMeanPool(nn.Module):
         ValueError: in ``forward``, where there are no prefix tokens.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         return x[:, : require_prefix(x, grid, "PrefixMeanPool")].mean(dim=1)
