@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +46,9 @@ class _Branches(nn.Module):
 class Block(_Branches):
     """Pre-norm block (ViT, arXiv:2010.11929, eqs. 2 and 3): mix tokens, then mix channels."""
 
+    normed: ClassVar = {"norm1": "attn", "norm2": "mlp"}
+    shortcuts: ClassVar = {"shortcut1": "attn", "shortcut2": "mlp"}
+
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         x = self.shortcut1(x, self.attn(self.norm1(x), grid))
         return self.shortcut2(x, self.mlp(self.norm2(x), grid))
@@ -54,6 +58,8 @@ class Block(_Branches):
 class PostNormBlock(_Branches):
     """Post-norm block (arXiv:1706.03762, Section 3.1): the norm comes after each residual sum."""
 
+    shortcuts: ClassVar = {"shortcut1": "attn", "shortcut2": "mlp"}
+
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         x = self.norm1(self.shortcut1(x, self.attn(x, grid)))
         return self.norm2(self.shortcut2(x, self.mlp(x, grid)))
@@ -62,6 +68,9 @@ class PostNormBlock(_Branches):
 @part
 class ParallelBlock(_Branches):
     """Both branches read the same input and are added together (arXiv:2203.09795, Section 3, eq. 2)."""
+
+    normed: ClassVar = {"norm1": "attn", "norm2": "mlp"}
+    shortcuts: ClassVar = {"shortcut1": "attn", "shortcut2": "mlp"}
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         mixed = self.shortcut1(x, self.attn(self.norm1(x), grid))
@@ -75,6 +84,9 @@ class ClassBlock(_Branches):
     The norm before attention sees all tokens, the feed-forward and its norm the prefix tokens alone.
     """
 
+    normed: ClassVar = {"norm1": "attn", "norm2": "mlp"}
+    shortcuts: ClassVar = {"shortcut1": "attn", "shortcut2": "mlp"}
+
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         require_prefix(x, grid, "ClassBlock")
         prefix, patches = split_prefix(x, grid)
@@ -87,6 +99,10 @@ class ClassBlock(_Branches):
 @part
 class CompactBlock(_Branches):
     """Pre-norm attention, then a feed-forward whose residual starts from the normed tokens (CCT, arXiv:2104.05704, authors' code)."""
+
+    # What the second norm gives is also where the residual starts.
+    normed: ClassVar = {"norm1": "attn"}
+    shortcuts: ClassVar = {"shortcut1": "attn", "shortcut2": "mlp"}
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         x = self.norm2(self.shortcut1(x, self.attn(self.norm1(x), grid)))
@@ -106,6 +122,10 @@ class RegionalBlock(_Branches):
     Raises:
         ValueError: in ``forward``, where there are no prefix tokens.
     """
+
+    # The attention is called after two norms.
+    normed: ClassVar = {"norm2": "mlp"}
+    shortcuts: ClassVar = {"shortcut2": "mlp"}
 
     def __init__(
         self,
@@ -136,6 +156,9 @@ class RegionalBlock(_Branches):
 class RescaledBlock(_Branches):
     """Pre-norm block whose branches read ``scale * x`` and are divided by ``scale`` (DeepViT, arXiv:2103.11886, authors' code)."""
 
+    normed: ClassVar = {"norm1": "attn", "norm2": "mlp"}
+    scaled_by = "scale"
+
     def __init__(
         self,
         dim: int,
@@ -156,6 +179,13 @@ class RescaledBlock(_Branches):
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         x = self.shortcut1(x, self.attn(self.norm1(x * self.scale), grid) / self.scale)
         return self.shortcut2(x, self.mlp(self.norm2(x * self.scale), grid) / self.scale)
+
+    def unscaled(self) -> Block:
+        """A plain block of the same parts, which is this one with a scale of 1."""
+        block = Block(1, self.attn, self.mlp)
+        for name, child in self.named_children():
+            setattr(block, name, child)
+        return block
 
     def extra_repr(self) -> str:
         return f"scale={self.scale:g}"

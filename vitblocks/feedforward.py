@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from math import log2
+from typing import ClassVar
 
 from einops import rearrange, reduce
 from torch import Tensor, nn
@@ -42,6 +43,10 @@ class Mlp(nn.Module):
         linear: factory ``(in, out) -> module``, nn.Linear or a norm-carrying one such as LinearNorm.
     """
 
+    reads = ("fc1",)
+    activated = ("fc1", "act", "fc2")
+    writes = "fc2"
+
     def __init__(
         self,
         dim: int,
@@ -69,6 +74,10 @@ class GatedMlp(nn.Module):
 
     ``mlp_dim`` is ``8/3 * dim`` if None, which costs as much as an :class:`Mlp` of ``4 * dim``. SiLU makes it SwiGLU.
     """
+
+    reads = ("gate", "fc1")
+    activated = ("gate", "act", "fc2")
+    writes = "fc2"
 
     def __init__(
         self, dim: int, mlp_dim: int | None = None, *, activation: Activation = nn.SiLU, dropout: float = 0.0
@@ -140,6 +149,10 @@ class ConvFeedForward(nn.Module):
         channel_attention: a map -> map module on the ``mlp_dim`` channels before the last convolution
             (:class:`SqueezeExcite`, :class:`EfficientChannelAttention`), or None.
     """
+
+    reads = ("conv1",)
+    chained: ClassVar = {"conv1": "norm1", "conv": "norm", "conv2": "norm2"}
+    writes = "norm2"
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import torch.nn.functional as F
 from einops import rearrange
@@ -69,6 +69,10 @@ class BatchNorm(nn.Module):
 @part
 class LinearNorm(nn.Module):
     """Linear without bias, then BatchNorm over all tokens (LeViT, arXiv:2104.01136, Section 4): ``(..., in) -> (..., out)``."""
+
+    chained: ClassVar = {"linear": "norm"}
+    reads = ("linear",)
+    writes = "norm"
 
     def __init__(self, in_dim: int, out_dim: int, *, init_weight: float = 1.0) -> None:
         """``init_weight`` is the norm's starting scale: 0 makes the branch it ends start as nothing."""

@@ -56,6 +56,9 @@ class ClassToken(nn.Module):
 class PerToken(nn.Module):
     """A module that treats every token alike (a norm, dropout, an activation) as a layer: the grid passes by."""
 
+    reads = ("module",)
+    writes = "module"
+
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module

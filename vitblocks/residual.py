@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -25,6 +27,8 @@ class LayerScale(nn.Module):
 @part
 class DropPath(nn.Module):
     """Drop a residual branch for whole samples (stochastic depth, arXiv:1603.09382), scaling the kept ones by 1 / (1 - rate)."""
+
+    idle_in_eval = True
 
     def __init__(self, rate: float = 0.0) -> None:
         """Raises ValueError unless ``0 <= rate < 1``."""
@@ -78,6 +82,9 @@ class Residual(nn.Module):
         norm: factory ``dim -> module`` for the norm before the layer; ``nn.Identity`` for none.
         layer_scale, drop_path: see :class:`Shortcut`.
     """
+
+    normed: ClassVar = {"norm": "layer"}
+    shortcuts: ClassVar = {"shortcut": "layer"}
 
     def __init__(
         self,

@@ -52,7 +52,7 @@ EXPECTED = {
     "CaiT": {"layer scale into the projection", "LayerNorm into the linear after it"},
     "CrossFormer": {"position bias materialised", "LayerNorm into the linear after it"},
     "CvT": {"BatchNorm into the convolution before it", "QuickGELU's factor into the linears around it"},
-    "DeepViT": {"BatchNorm into the mix of heads", "LayerNorm into the linear after it"},
+    "DeepViT": {"BatchNorm into the HeadMix before it", "LayerNorm into the linear after it"},
     "LeViT": {
         "BatchNorm into the linear before it",
         "BatchNorm into the convolution before it",

@@ -94,6 +94,8 @@ class Attend(nn.Module):
 class SoftmaxAttend(Attend):
     """Scaled dot-product attention (arXiv:1706.03762, eq. 1), by ``F.scaled_dot_product_attention``."""
 
+    hides_keys = True
+
     def weights(self, q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
         return self.logits(q, k, bias).softmax(dim=-1)
 

@@ -132,6 +132,9 @@ class PaddedRegionalAttention(RegionalAttention):
         ValueError: in ``forward``, where the prefix tokens are not the regional ones and the padding.
     """
 
+    reads = ("qkv",)
+    writes = "proj"
+
     def __init__(self, dim: int, heads: int = 8, *, window: Size = 7, **options: Unpack[SelfAttentionOptions]) -> None:
         super().__init__(dim, heads, window=window, **options)
         self.padding = CarriedPadding(window)

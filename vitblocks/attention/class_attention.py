@@ -21,6 +21,9 @@ class ClassAttention(CrossAttention):
         ValueError: in ``forward``, where there is no prefix token.
     """
 
+    reads = ("q", "kv")
+    writes = "proj"
+
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         prefix = require_prefix(x, grid, "ClassAttention")
         bias = self.bias(grid, prefix)

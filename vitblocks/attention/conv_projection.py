@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
@@ -18,6 +20,9 @@ class ConvProjection(nn.Module):
 
     Prefix tokens pass the convolution by and are projected alone.
     """
+
+    chained: ClassVar = {"conv": "norm"}
+    writes = "linear"
 
     def __init__(self, dim: int, out_dim: int, *, kernel_size: int = 3, stride: int = 1, bias: bool = True) -> None:
         super().__init__()
@@ -46,6 +51,8 @@ class ConvProjectionAttention(Attention):
             authors' code.
         head_dim, value_dim, proj, position_bias, dropout: see :class:`~vitblocks.attention.Attention`.
     """
+
+    writes = "proj"
 
     def __init__(
         self,

@@ -30,6 +30,9 @@ class DownsamplingAttention(Attention):
         ValueError: in ``forward``, where there are prefix tokens.
     """
 
+    reads = ("q", "kv")
+    writes = "proj"
+
     def __init__(
         self,
         dim: int,

@@ -16,5 +16,8 @@ class GlobalAttention(SelfAttention):
     Prefix tokens are ordinary tokens. Arguments: see :class:`~vitblocks.attention.SelfAttention`.
     """
 
+    reads = ("qkv",)
+    writes = "proj"
+
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         return self.mix(x, grid, num_prefix(x, grid))

@@ -25,6 +25,10 @@ class WindowAttention(SelfAttention):
             :class:`~vitblocks.attention.SelfAttention`.
     """
 
+    reads = ("qkv",)
+    writes = "proj"
+    hidden_by = "attend"
+
     def __init__(
         self, dim: int, heads: int = 8, *, windows: Partition, **options: Unpack[SelfAttentionOptions]
     ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
@@ -24,6 +26,9 @@ class ReAttend(Attend):
         weight_scale: factor of the normalised weights (the authors' ``reatten_scale``).
         init_std: of noise on an identity start of the mix; None for a convolution's own start, as published.
     """
+
+    hides_keys = True
+    chained: ClassVar = {"mix": "norm"}
 
     def __init__(
         self,

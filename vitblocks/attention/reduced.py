@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
@@ -30,6 +32,9 @@ class ReducedAttention(CrossAttention):
         ValueError: in ``forward``, for a grid smaller than ``reduction``.
     """
 
+    chained: ClassVar = {"reduce": "norm"}
+    writes = "proj"
+
     def __init__(
         self,
         dim: int,
@@ -44,6 +49,11 @@ class ReducedAttention(CrossAttention):
         plain = self.reduction == (1, 1)
         self.reduce = None if plain else nn.Conv2d(dim, dim, self.reduction, stride=self.reduction)
         self.norm = None if plain else norm(dim)
+
+    @property
+    def reads(self) -> tuple[str, ...] | None:
+        # Where there is a convolution, prefix tokens pass it by.
+        return ("q", "kv") if self.reduce is None else None
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         tokens = x if self.reduce is None else self.reduced(x, grid)

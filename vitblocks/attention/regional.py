@@ -47,6 +47,10 @@ class RegionalAttention(SelfAttention):
         ValueError: in ``forward``, where the prefix tokens are not as many as the windows.
     """
 
+    reads = ("qkv",)
+    writes = "proj"
+    hidden_by = "attend"
+
     def __init__(self, dim: int, heads: int = 8, *, window: Size = 7, **options: Unpack[SelfAttentionOptions]) -> None:
         super().__init__(dim, heads, **options)
         self.windows = Windows(window)

@@ -20,6 +20,8 @@ class HeadMix(nn.Module):
     ``init_std`` adds noise to the identity; None leaves PyTorch's own Linear initialisation in place of both.
     """
 
+    is_linear = True
+
     def __init__(self, heads: int, *, init_std: float | None = 0.0) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(heads, heads))
@@ -46,6 +48,8 @@ class TalkingHeadsAttend(Attend):
     Both mixes have a bias, as CaiT's have (arXiv:2103.17239); a key that a bias of -inf hides gets no weight from the second. They
     start at the identity, so that a fresh one is plain attention; ``init_std=None`` starts them as Linear layers.
     """
+
+    hides_keys = True
 
     def __init__(
         self, heads: int, *, scale: float | None = None, dropout: float = 0.0, init_std: float | None = 0.0

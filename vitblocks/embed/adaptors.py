@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -39,6 +40,8 @@ class MapEmbed(nn.Module):
         conv: a finished map -> map module.
         norm: a finished module on the tokens, or None.
     """
+
+    chained: ClassVar = {"conv": "norm"}
 
     def __init__(self, conv: nn.Module, norm: nn.Module | None = None) -> None:
         super().__init__()
@@ -86,6 +89,9 @@ class OnSequence(nn.Module):
         ValueError: in ``forward``, where the module changes the shape.
     """
 
+    reads = ("module",)
+    writes = "module"
+
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
@@ -111,6 +117,8 @@ class Downsample(nn.Module):
     Raises:
         ValueError: in ``forward``, with prefix tokens while ``prefix`` is None.
     """
+
+    chained: ClassVar = {"conv": "norm"}
 
     def __init__(self, conv: nn.Module, norm: nn.Module | None = None, *, prefix: nn.Module | None = None) -> None:
         super().__init__()
@@ -139,6 +147,8 @@ class PatchConv2d(nn.Conv2d):
         ValueError: in ``forward``, for a map that does not divide into patches.
     """
 
+    is_linear = True
+
     def __init__(self, in_channels: int, out_channels: int, patch_size: Size, *, bias: bool = True) -> None:
         size = to_pair(patch_size, "patch_size")
         super().__init__(in_channels, out_channels, size, stride=size, bias=bias)
@@ -155,6 +165,8 @@ class SlidingConv2d(nn.Conv2d):
     Raises:
         ValueError: in ``forward``, for a map smaller than the kernel.
     """
+
+    is_linear = True
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: Size, *, stride: Size, padding: Size) -> None:
         size, step = to_pair(kernel_size, "kernel_size"), to_pair(stride, "stride")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
@@ -110,6 +112,8 @@ class PatchMerging(nn.Module):
     Raises:
         ValueError: in ``forward``, with prefix tokens, or for a grid that does not divide.
     """
+
+    normed: ClassVar = {"norm": "proj"}
 
     def __init__(
         self, dim: int, out_dim: int | None = None, *, patch_size: Size = 2, norm: NormFactory = layer_norm(1e-5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from einops import rearrange
 from torch import Tensor, nn
@@ -29,6 +31,8 @@ class TokenTransformer(nn.Module):
         dropout: on what either branch adds.
         norm: factory of the norms, with an epsilon of 1e-5 as published.
     """
+
+    normed: ClassVar = {"norm1": "qkv", "norm2": "mlp"}
 
     def __init__(
         self,

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeGuard
 
 import torch
 from torch import Tensor, nn
 
-from ..embed.adaptors import PatchConv2d, SlidingConv2d
-from ..norm import BatchNorm, LayerNorm, RMSNorm
+from ..norm import BatchNorm
+from .declared import behaves_as, declared
 
 Linear: TypeAlias = nn.Linear | nn.Conv1d | nn.Conv2d
 """Layers whose outputs are linear in their inputs, channel by channel."""
 
-# By type, not isinstance: a subclass may compute something else.
-_LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, PatchConv2d, SlidingConv2d)
-LAYER_NORMS = (nn.LayerNorm, LayerNorm)
-_RMS_NORMS = (nn.RMSNorm, RMSNorm)
+BatchNormNd: TypeAlias = nn.BatchNorm1d | nn.BatchNorm2d
 
 
 class Affine(NamedTuple):
@@ -26,34 +23,43 @@ class Affine(NamedTuple):
     shift: Tensor
 
 
-def is_linear(module: nn.Module | None) -> bool:
-    return type(module) in _LINEAR
+def is_linear(module: nn.Module | None) -> TypeGuard[Linear]:
+    if behaves_as(module, nn.Linear) or behaves_as(module, nn.Conv1d) or behaves_as(module, nn.Conv2d):
+        return True
+    return bool(declared(module, "is_linear"))
+
+
+def batch_norm_of(norm: nn.Module | None) -> BatchNormNd | None:
+    """PyTorch's BatchNorm, itself or in a norm of tokens; None where it is none, or norms by each batch."""
+    if behaves_as(norm, BatchNorm):
+        norm = norm.bn
+    if behaves_as(norm, nn.BatchNorm1d) or behaves_as(norm, nn.BatchNorm2d):
+        return None if norm.running_mean is None else norm
+    return None
 
 
 def batch_norm_affine(norm: nn.Module | None) -> Affine | None:
     """What a BatchNorm does in evaluation; None where it is none, or norms by each batch."""
-    if type(norm) is BatchNorm:
-        norm = norm.bn
-    if type(norm) not in (nn.BatchNorm1d, nn.BatchNorm2d):
+    bn = batch_norm_of(norm)
+    if bn is None or bn.running_mean is None or bn.running_var is None:
         return None
-    assert isinstance(norm, (nn.BatchNorm1d, nn.BatchNorm2d))
-    if norm.running_mean is None or norm.running_var is None:
-        return None
-    scale = (norm.running_var.double() + norm.eps).rsqrt()
-    if norm.weight is not None:
-        scale = scale * norm.weight.double()
-    shift = -norm.running_mean.double() * scale
-    return Affine(scale, shift if norm.bias is None else shift + norm.bias.double())
+    scale = (bn.running_var.double() + bn.eps).rsqrt()
+    if bn.weight is not None:
+        scale = scale * bn.weight.double()
+    shift = -bn.running_mean.double() * scale
+    return Affine(scale, shift if bn.bias is None else shift + bn.bias.double())
 
 
 def token_norm_affine(norm: nn.Module | None) -> Affine | None:
     """The learned part of a norm of tokens: what it does after it has normed; None where it has none."""
-    if isinstance(norm, (nn.LayerNorm, nn.RMSNorm)) and type(norm) in (*LAYER_NORMS, *_RMS_NORMS):
-        if norm.weight is None or len(norm.normalized_shape) != 1:
-            return None
-        weight, bias = norm.weight.double(), getattr(norm, "bias", None)
-        return Affine(weight, torch.zeros_like(weight) if bias is None else bias.double())
-    return batch_norm_affine(norm) if type(norm) is BatchNorm else None
+    if behaves_as(norm, BatchNorm):
+        return batch_norm_affine(norm)
+    if not (behaves_as(norm, nn.LayerNorm) or behaves_as(norm, nn.RMSNorm)):
+        return None
+    if norm.weight is None or len(norm.normalized_shape) != 1:
+        return None
+    weight, bias = norm.weight.double(), getattr(norm, "bias", None)
+    return Affine(weight, torch.zeros_like(weight) if bias is None else bias.double())
 
 
 def without_affine(norm: nn.Module) -> nn.Module:
@@ -78,6 +84,8 @@ def can_precede(layer: Linear, affine: Affine) -> bool:
     """Whether the layer can take in an affine map of its inputs: a convolution's padding is not shifted."""
     if isinstance(layer, nn.Linear):
         return layer.in_features == affine.scale.numel()
+    if not hasattr(layer, "in_channels"):  # a part that ``is_linear``, but no convolution
+        return False
     return layer.groups == 1 and layer.in_channels == affine.scale.numel() and not any(layer.padding)
 
 
@@ -87,6 +95,12 @@ def precede(layer: Linear, affine: Affine) -> None:
     scale = affine.scale.reshape(1, -1, *[1] * (weight.dim() - 2))
     moved = weight.flatten(2).sum(dim=2) @ affine.shift if weight.dim() > 2 else weight @ affine.shift
     _write(layer, weight * scale, moved if bias is None else bias + moved)
+
+
+def factor(channels: int, value: float, like: Linear) -> Affine:
+    """The same factor for every channel."""
+    scale = torch.full((channels,), value, dtype=torch.float64, device=like.weight.device)
+    return Affine(scale, torch.zeros_like(scale))
 
 
 def _write(layer: Linear, weight: Tensor, bias: Tensor) -> None:

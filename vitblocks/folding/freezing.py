@@ -10,16 +10,13 @@ from torch import Tensor, nn
 
 from ..attention.base import Attention
 from ..grid import Grid
-from ..position import LearnedPosition, SinePosition1d, SinePosition2d
 from ..position.learned import add_positions
 from .owners import Owners
-from .parts import behaves_as
+from .reading import known
 from .report import Fold
 
 Calls: TypeAlias = Mapping[nn.Module, list[tuple[Any, ...]]]
 """The arguments that modules were called with."""
-
-_POSITIONS = (LearnedPosition, SinePosition1d, SinePosition2d)
 
 
 class FrozenBias(nn.Module):
@@ -59,9 +56,8 @@ class FrozenPosition(nn.Module):
         ValueError: in ``forward``, for any other grid.
     """
 
-    def __init__(self, position: nn.Module, grid: Grid) -> None:
+    def __init__(self, position: Any, grid: Grid) -> None:
         super().__init__()
-        assert isinstance(position, _POSITIONS)
         self.kind = type(position).__name__
         self.grid = tuple(grid)
         self.num_prefix = position.num_prefix
@@ -84,7 +80,7 @@ def is_position(parent: nn.Module, name: str) -> bool:
     """Whether the child of this name is a part that can be frozen."""
     if name == "position_bias" and isinstance(parent, Attention):
         return parent.position_bias is not None and type(parent.position_bias) is not FrozenBias
-    return any(behaves_as(getattr(parent, name), kind) for kind in _POSITIONS)
+    return bool(known(getattr(parent, name), "adds_positions"))
 
 
 def freeze(model: nn.Module, calls: Calls) -> Iterator[Fold]:

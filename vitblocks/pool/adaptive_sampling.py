@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -106,6 +107,8 @@ class AdaptiveSampling(nn.Module):
         ValueError: in ``forward``, without a class token.
     """
 
+    normed: ClassVar = {"norm": "attn"}
+
     def __init__(
         self, dim: int, attn: SelfAttention, samples: int, *, norm: NormFactory = LayerNorm, drop_path: float = 0.0
     ) -> None:
@@ -147,6 +150,8 @@ class AdaptiveSampling(nn.Module):
 class KeepPadding(nn.Module):
     """A layer that leaves padding as it is, whatever it makes of it: ``layer(x, grid) -> x`` with the zero rows of ``x`` kept zero."""
 
+    writes = "layer"
+
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self.layer = layer
@@ -166,6 +171,9 @@ class SampledBlock(nn.Module):
         mlp: a finished layer.
         norm, drop_path: as in :class:`~vitblocks.block.Block`.
     """
+
+    normed: ClassVar = {"norm1": "attn", "norm2": "mlp"}
+    shortcuts: ClassVar = {"shortcut1": "attn", "shortcut2": "mlp"}
 
     def __init__(
         self, dim: int, attn: SelfAttention, mlp: nn.Module, *, norm: NormFactory = LayerNorm, drop_path: float = 0.0

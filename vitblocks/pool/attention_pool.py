@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +26,8 @@ class AttentionPool(CrossAttention):
         norm: factory of that branch's norm.
         head_dim, qkv_bias, attend, dropout: see :class:`~vitblocks.attention.CrossAttention`.
     """
+
+    normed: ClassVar = {"norm": "mlp"}
 
     def __init__(
         self,

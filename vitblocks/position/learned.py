@@ -33,6 +33,8 @@ class LearnedPosition(nn.Module):
         ValueError: in ``forward``, where ``x`` carries another number of prefix tokens than ``num_prefix``, if that is not 0.
     """
 
+    adds_positions = True
+
     def __init__(self, dim: int, grid: Size, *, num_prefix: int = 0, resize: Resize = resize_table) -> None:
         super().__init__()
         self.grid = to_pair(grid, "grid")

@@ -77,6 +77,8 @@ class SinePosition1d(_SinePosition):
     Prefix tokens all stand at position 0 and the patches from 1 on, so that a second one (distillation, register) moves no patch.
     """
 
+    adds_positions = True
+
     def formula(self, grid: tuple[int, int]) -> Tensor:
         table = sine_1d(min(self.num_prefix, 1) + grid[0] * grid[1], self.dim)
         return torch.cat([table[:1].expand(max(self.num_prefix - 1, 0), -1), table])
@@ -85,6 +87,8 @@ class SinePosition1d(_SinePosition):
 @part
 class SinePosition2d(_SinePosition):
     """Sine positions of row and column, zeros for prefix tokens (MAE, arXiv:2111.06377): ``(B, N, dim)`` kept."""
+
+    adds_positions = True
 
     def formula(self, grid: tuple[int, int]) -> Tensor:
         table = sine_2d(grid, self.dim)

@@ -1,0 +1,61 @@
+"""The linears at the ends of layers, found by what the parts declare."""
+
+from __future__ import annotations
+
+from typing import Any, TypeGuard
+
+from torch import nn
+
+from .affine import Linear, is_linear
+from .declared import behaves_as, child, declared
+
+
+def known(module: nn.Module | None, name: str) -> Any:
+    """What a module declares, unless a hook sees or changes what goes through it."""
+    return None if module is None or hooked(module) else declared(module, name)
+
+
+def hooked(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def readers(layer: nn.Module | None) -> list[Linear]:
+    """The linears that alone read the layer's input, token by token; none where that is not known."""
+    if is_linear(layer):
+        return [layer]
+    if is_sequence(layer):
+        return readers(next((part for part in layer if type(part) is not nn.Identity), None))
+    if layer is None:
+        return []
+    attend = known(layer, "hidden_by")
+    if attend is not None and not known(child(layer, attend), "hides_keys"):
+        return []
+    found = [readers(child(layer, name)) for name in known(layer, "reads") or ()]
+    return [linear for linears in found for linear in linears] if all(found) else []
+
+
+def writer(layer: nn.Module | None) -> Linear | None:
+    """The linear whose output is the layer's, up to tokens for which the layer gives zero; None where there is none that is known."""
+    last = last_linear(layer)
+    if last is not None or layer is None:
+        return last
+    name = known(layer, "writes")
+    if name is None:
+        return None
+    before = {norm: first for first, norm in (known(layer, "chained") or {}).items()}
+    if type(child(layer, name)) is nn.Identity and name in before:
+        name = before[name]
+    return writer(child(layer, name))
+
+
+def last_linear(layer: nn.Module | None) -> Linear | None:
+    """A linear itself, or the one that a Sequential ends in."""
+    if is_linear(layer):
+        return layer
+    if is_sequence(layer):
+        return last_linear(next((part for part in reversed(layer) if type(part) is not nn.Identity), None))
+    return None
+
+
+def is_sequence(module: nn.Module | None) -> TypeGuard[nn.Sequential]:
+    return module is not None and behaves_as(module, nn.Sequential) and not hooked(module)
