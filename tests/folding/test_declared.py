@@ -118,7 +118,7 @@ def test_a_forward_of_the_instance_takes_the_declaration_back() -> None:
 def test_a_mixin_before_the_class_takes_the_declaration_back() -> None:
     class Twice:
         def forward(self, x: Tensor, grid: Grid) -> Tensor:
-            return 2 * super().forward(x, grid)  # type: ignore[misc]
+            return 2 * super().forward(x, grid)
 
     mixed = type("Mixed", (Twice, Block), {})(DIM, GlobalAttention(DIM, 2), Mlp(DIM))
     assert declared(mixed, "shortcuts") is None
