@@ -146,8 +146,9 @@ class RegionalBlock(_Branches):
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         require_prefix(x, grid, "RegionalBlock")
         count = self.regions(x, grid)
-        regional = self.shortcut0(x[:, :count], self.attn(self.norm0(x[:, :count]), (0, 0)))
-        x = torch.cat([regional, x[:, count:]], dim=1)
+        regional, others = x.split([count, x.shape[1] - count], dim=1)
+        regional = self.shortcut0(regional, self.attn(self.norm0(regional), (0, 0)))
+        x = torch.cat([regional, others], dim=1)
         x = self.shortcut1(x, self.attn(self.norm1(x), grid))
         return self.shortcut2(x, self.mlp(self.norm2(x), grid))
 

@@ -74,7 +74,11 @@ def num_prefix(x: Tensor, grid: Grid) -> int:
 def split_prefix(x: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     """``x (B, P + H*W, C)`` as prefix tokens ``(B, P, C)`` and patches ``(B, H*W, C)``; both are views."""
     prefix = num_prefix(x, grid)
-    return x[:, :prefix], x[:, prefix:]
+    if prefix == 0:
+        return x[:, :0], x
+    # One split, whose gradient is one concatenation: two slices would each have one of the size of x.
+    first, patches = x.split([prefix, x.shape[1] - prefix], dim=1)
+    return first, patches
 
 
 def require_no_prefix(x: Tensor, grid: Grid, what: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 from typing_extensions import Unpack
 
@@ -63,9 +64,10 @@ class RegionalAttention(SelfAttention):
 
     def mix_regions(self, regional: Tensor, patches: Tensor, grid: Grid, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """Every window together with its regional token; ``mask`` is a bias ``(R, 1, 1 + n, 1 + n)``."""
-        together = torch.cat([regional[:, :, None], self.windows.split(patches, grid)], dim=2)
+        together = torch.cat([rearrange(regional, "b r c -> b r 1 c"), self.windows.split(patches, grid)], dim=2)
         mixed = self.mix(together, self.windows.window(grid), 1, mask)
-        return mixed[:, :, 0], self.windows.join(mixed[:, :, 1:], grid)
+        regional, windows = mixed.split([1, mixed.shape[2] - 1], dim=2)
+        return rearrange(regional, "b r 1 c -> b r c"), self.windows.join(windows, grid)
 
     def _mask(self, grid: Grid, like: Tensor) -> Tensor | None:
         labels = self.windows.labels(grid, like.device)
