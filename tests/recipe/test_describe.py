@@ -225,7 +225,7 @@ def test_added_and_taken_away() -> None:
     same(stack, torch.randn(2, 4))
     stack.layers.insert(0, nn.ReLU())
     same(stack, torch.randn(2, 4))
-    model.head = None  # type: ignore[assignment]
+    model.head = None
     assert same(model).head is None
 
 

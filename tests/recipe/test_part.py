@@ -82,7 +82,7 @@ def test_arguments_are_noted_as_they_were() -> None:
 
 def test_a_wrong_call_says_what_it_says_without() -> None:
     with pytest.raises(TypeError, match=r"unexpected keyword argument 'wrong'"):
-        TinyLayer(4, wrong=1)  # type: ignore[call-arg]
+        TinyLayer(4, wrong=1)
     with pytest.raises(ValueError, match="dim must be positive, got 0"):
         TinyLayer(0)
 

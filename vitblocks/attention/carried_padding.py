@@ -48,7 +48,7 @@ class CarriedPadding:
         """How many tokens the padding has."""
         return prod(self.padded(grid)) - prod(grid)
 
-    def regions(self, x: Tensor, grid: Grid) -> int:
+    def __call__(self, x: Tensor, grid: Grid) -> int:
         """How many of the tokens that carry padding are regional.
 
         Raises:
@@ -65,7 +65,7 @@ class CarriedPadding:
 
     def split(self, x: Tensor, grid: Grid) -> tuple[Tensor, Tensor, Tensor]:
         """Regional tokens, padding and patches."""
-        regions, padding = self.regions(x, grid), self.count(grid)
+        regions, padding = self(x, grid), self.count(grid)
         regional, carried, patches = x.split([regions, padding, prod(grid)], dim=1)
         return regional, carried, patches
 

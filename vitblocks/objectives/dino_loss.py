@@ -93,7 +93,6 @@ def cross_view_entropy(logits: Sequence[Tensor], targets: Sequence[Tensor], temp
     return torch.stack(losses).sum() / (len(targets) * (len(logits) - 1))
 
 
-@part
 @dataclass(frozen=True)
 class DinoSchedule:
     """What changes in the course of training, as a function of the steps taken (Section 3.1, "Implementation details").

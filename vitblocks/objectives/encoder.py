@@ -14,7 +14,6 @@ from torch.func import functional_call
 from ..embed.adaptors import OnSequence
 from ..grid import Grid, split_prefix
 from ..model import Stage, is_block
-from ..registry import part
 
 Change: TypeAlias = Callable[[Tensor, Grid], tuple[Tensor, Grid]]
 """What an objective does to the tokens on their way: ``(x, grid) -> (x, grid)``."""
@@ -48,7 +47,6 @@ class Step(NamedTuple):
     grid: Grid
 
 
-@part
 class Encoder(nn.Module):
     """The parts of a model that make tokens, as an objective runs and trains them: the model's own modules, not copies.
 

@@ -116,7 +116,6 @@ class ColorAugmentation:
         return self.pipeline(images)
 
 
-@part
 class MultiCrop:
     """Two views of much of an image and several of little of it (multi-crop, arXiv:2006.09882, Section 3.3; arXiv:2104.14294, Section 3.1).
 

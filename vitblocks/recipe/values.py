@@ -13,6 +13,7 @@ Names are those of registered parts, or ``nn.GELU`` for a listed class of torch.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import fields, is_dataclass
@@ -67,7 +68,8 @@ def name_of(named: Any) -> str:
     if is_registered(named):
         return str(named.__name__)
     if not isinstance(named, (type, FunctionType)):
-        raise Undescribed(f"{named!r} has no name to be found by; give a class or a function registered with @part")
+        said = re.sub(" at 0x[0-9a-f]+", "", repr(named))  # the same for two models of the same arguments
+        raise Undescribed(f"{said} has no name to be found by; give a class or a function registered with @part")
     if "<lambda>" in named.__qualname__:
         raise Undescribed("a lambda has no name to be found by; give a class or a function registered with @part")
     if isinstance(named, FunctionType) and "<locals>" in named.__qualname__:

@@ -96,7 +96,7 @@ class RegionViT(Model):
                         dropout=dropout,
                     ),
                     Mlp(width, int(width * mlp_ratio), dropout=dropout),
-                    regions=CarriedPadding(window_size).regions if carry_padding else num_prefix,
+                    regions=CarriedPadding(window_size) if carry_padding else num_prefix,
                     drop_path=next(rates),
                 )
                 for _ in range(count)
