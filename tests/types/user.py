@@ -88,6 +88,15 @@ def pyramid(dim: int, norm: NormFactory = vitblocks.LayerNorm) -> Model:
     )
 
 
+@vitblocks.part
+class Mine(nn.Module):
+    """A part of one's own stays the class it is."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+
 def main() -> None:
     image = torch.zeros(1, 3, 32, 32)
     attentions(16, 2)
@@ -112,6 +121,9 @@ def main() -> None:
     theirs = vitblocks.checkpoint.export(small, "official")
     assert_type(vitblocks.checkpoint.load(small, theirs, layout="official"), vitblocks.checkpoint.Report)
     assert_type(vitblocks.zoo.ViT, type[ViT])
+    assert_type(Mine, type[Mine])
+    assert_type(Mine(dim=3).dim, int)
+    assert_type(vitblocks.build(vitblocks.describe(Mine(3))), nn.Module)
     assert_type(vitblocks.attention.SoftmaxAttend(scale=1.0), SoftmaxAttend)
 
 

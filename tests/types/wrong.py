@@ -78,6 +78,16 @@ create_model(7)  # wrong
 fold("model")  # wrong
 swap_attention(nn.Identity(), "window")  # wrong
 
+
+@vitblocks.part
+class Mine(nn.Module):
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+
+
+Mine(width=3)  # wrong
+vitblocks.part("Mine", "yours")  # wrong
+
 # A name that there is not.
 vitblocks.GlobalAttn()  # wrong
 vitblocks.zoo.VIT()  # wrong
