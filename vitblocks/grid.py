@@ -10,6 +10,7 @@ from __future__ import annotations
 from math import prod
 from typing import TypeAlias
 
+import torch
 from einops import rearrange
 from torch import Tensor
 
@@ -58,6 +59,21 @@ def image_grid(grid: Grid, what: str) -> tuple[int, int]:
     return grid[0], grid[1]
 
 
+def length(x: Tensor, axis: int) -> int:
+    """The length of an axis of ``x``.
+
+    An int, or a symbol to ``torch.compile`` and ``torch.export``. Within ``torch.jit.trace``, and the ONNX exporter that is built on it,
+    it is an int too, where ``x.shape`` has tensors: a traced model has one image size, and what follows from the size is no part of it.
+    """
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined]
+    return int(x.shape[axis]) if tracing else x.shape[axis]
+
+
+def map_size(image: Tensor) -> tuple[int, int]:
+    """The (height, width) of a map ``(B, C, H, W)``, see :func:`length`."""
+    return length(image, 2), length(image, 3)
+
+
 @part
 def num_prefix(x: Tensor, grid: Grid) -> int:
     """How many prefix tokens ``x (B, N, C)`` carries before the patches of ``grid``.
@@ -65,7 +81,7 @@ def num_prefix(x: Tensor, grid: Grid) -> int:
     Raises:
         ValueError: ``x`` holds fewer tokens than the grid has patches.
     """
-    prefix = x.shape[1] - prod(grid)
+    prefix = length(x, 1) - prod(grid)
     if prefix < 0:
         raise ValueError(f"x has {x.shape[1]} tokens, fewer than the {prod(grid)} patches of grid {grid}")
     return prefix
@@ -97,7 +113,7 @@ def to_map(patches: Tensor, grid: Grid) -> Tensor:
 
 def to_tokens(image: Tensor) -> tuple[Tensor, Grid]:
     """A map ``(B, C, H, W)`` as patches ``(B, H*W, C)`` and their grid; no copy if the map is channels-last."""
-    return rearrange(image, "b c h w -> b (h w) c"), (image.shape[2], image.shape[3])
+    return rearrange(image, "b c h w -> b (h w) c"), map_size(image)
 
 
 def channels_last(image: Tensor) -> Tensor:

@@ -100,6 +100,9 @@ class SoftmaxAttend(Attend):
         return self.logits(q, k, bias).softmax(dim=-1)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+        if bias is not None and torch.is_grad_enabled() and not bias.requires_grad:
+            # Within ``torch.func.vmap`` a bias that is trained looks like this, and PyTorch then takes a kernel without its gradient.
+            return super().forward(q, k, v, bias)
         values = F.scaled_dot_product_attention(
             fold_groups(q),
             fold_groups(k),

@@ -6,7 +6,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from ..grid import Grid, Size, image_grid, require_no_prefix, to_pair
+from ..grid import Grid, Size, image_grid, length, require_no_prefix, to_pair
 from ..registry import part
 from .attend import Attend
 from .base import Attention, HeadOptions, split_heads
@@ -58,7 +58,7 @@ class DownsamplingAttention(Attention):
         down, right = self.stride
         height, width = image_grid(grid, "DownsamplingAttention")
         picked = rearrange(x, "b (h w) c -> b h w c", h=height, w=width)[:, ::down, ::right]
-        coarse = (picked.shape[1], picked.shape[2])
+        coarse = (length(picked, 1), length(picked, 2))
         q = split_heads(self.q(rearrange(picked, "b h w c -> b (h w) c")), self.heads)
         widths = [self.heads * self.head_dim, self.heads * self.value_dim]
         k, v = (split_heads(part, self.heads) for part in self.kv(x).split(widths, dim=-1))

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from ..grid import Grid, Size, channels_last, image_grid, num_prefix, split_prefix, to_map, to_pair, to_tokens
+from ..grid import Grid, Size, channels_last, image_grid, map_size, num_prefix, split_prefix, to_map, to_pair, to_tokens
 from ..prefix import join_prefix
 from ..registry import part
 
@@ -154,7 +154,7 @@ class PatchConv2d(nn.Conv2d):
         super().__init__(in_channels, out_channels, size, stride=size, bias=bias)
 
     def forward(self, image: Tensor) -> Tensor:
-        check_patches((image.shape[2], image.shape[3]), (self.kernel_size[0], self.kernel_size[1]))
+        check_patches(map_size(image), (self.kernel_size[0], self.kernel_size[1]))
         return super().forward(image)
 
 
@@ -175,7 +175,7 @@ class SlidingConv2d(nn.Conv2d):
         self.margin = margin
 
     def forward(self, image: Tensor) -> Tensor:
-        sliding_grid((image.shape[2], image.shape[3]), self.kernel_size, self.stride, self.margin)
+        sliding_grid(map_size(image), self.kernel_size, self.stride, self.margin)
         return super().forward(image)
 
 

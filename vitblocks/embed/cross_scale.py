@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..grid import to_pair
+from ..grid import map_size, to_pair
 from ..registry import part
 from .adaptors import check_patches
 
@@ -44,5 +44,5 @@ class CrossScaleConv(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        check_patches((image.shape[2], image.shape[3]), self.stride)
+        check_patches(map_size(image), self.stride)
         return torch.cat([conv(image) for conv in self.convs], dim=1)

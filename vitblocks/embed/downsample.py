@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..grid import Grid, Size, image_grid, require_no_prefix, to_pair
+from ..grid import Grid, Size, image_grid, map_size, require_no_prefix, to_pair
 from ..norm import LayerNorm, MapNorm, NormFactory, layer_norm
 from ..registry import part
 from .adaptors import Downsample, PatchConv2d, check_patches
@@ -76,7 +76,7 @@ class SameMaxPool2d(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         rows, columns = (
-            max((-(-side // self.stride) - 1) * self.stride + self.kernel_size - side, 0) for side in image.shape[2:]
+            max((-(-side // self.stride) - 1) * self.stride + self.kernel_size - side, 0) for side in map_size(image)
         )
         margins = (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
         return F.max_pool2d(F.pad(image, margins, value=float("-inf")), self.kernel_size, self.stride)

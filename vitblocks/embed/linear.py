@@ -5,7 +5,7 @@ from __future__ import annotations
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..grid import Grid, Size, to_pair
+from ..grid import Grid, Size, map_size, to_pair
 from ..registry import part
 from .adaptors import check_image, check_patches
 
@@ -38,9 +38,10 @@ class LinearEmbed(nn.Module):
         check_image(image)
         if image.shape[1] != self.channels:
             raise ValueError(f"image must have {self.channels} channels, got {image.shape[1]}")
-        check_patches((image.shape[2], image.shape[3]), self.patch_size)
+        check_patches(map_size(image), self.patch_size)
         rows, columns = self.patch_size
-        grid = (image.shape[2] // rows, image.shape[3] // columns)
+        height, width = map_size(image)
+        grid = (height // rows, width // columns)
         patches = rearrange(image, "b c (h p) (w q) -> b (h w) (p q c)", p=rows, q=columns)
         return self.proj(patches), grid
 

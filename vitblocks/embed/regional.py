@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..attention.regional import split_regional
 from ..attention.windows import Windows, round_up
-from ..grid import Grid, Size, channels_last, to_pair, to_tokens
+from ..grid import Grid, Size, channels_last, map_size, to_pair, to_tokens
 from ..prefix import join_prefix
 from ..registry import part
 from .adaptors import check_image
@@ -46,7 +46,7 @@ class RegionalEmbed(nn.Module):
         patches, grid = self.local(image)
         regional, regions = to_tokens(self.regional(self._pad(image)))
         if regions != self.windows.counts(grid):
-            height, width = image.shape[2:]
+            height, width = map_size(image)
             down = (height // self.region[0] * self.region[0], width // self.region[1] * self.region[1])
             up = (round_up(height, self.region[0]), round_up(width, self.region[1]))
             raise ValueError(
@@ -57,7 +57,7 @@ class RegionalEmbed(nn.Module):
 
     def _pad(self, image: Tensor) -> Tensor:
         """The image with zeros on both sides, up to whole regions; the odd one at the bottom and right."""
-        rows, columns = (round_up(side, whole) - side for side, whole in zip(image.shape[2:], self.region, strict=True))
+        rows, columns = (round_up(side, whole) - side for side, whole in zip(map_size(image), self.region, strict=True))
         return F.pad(image, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ..grid import Size, to_pair
+from ..grid import Size, map_size, to_pair
 from ..position.resize import resize_table
 from ..registry import part
 from .adaptors import check_image, check_patches
@@ -44,7 +44,7 @@ class Rescale(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         check_image(image)
-        return resize_table(image, self.scaled(image.shape[2], image.shape[3]))
+        return resize_table(image, self.scaled(*map_size(image)))
 
     def extra_repr(self) -> str:
         return f"image_size={self.image_size}, size={self.size}, multiple={self.multiple}"

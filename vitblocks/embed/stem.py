@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from ..grid import Grid, Size, to_pair
+from ..grid import Grid, Size, map_size, to_pair
 from ..registry import part
 from .adaptors import MapEmbed, PatchConv2d, check_image, check_patches
 
@@ -114,7 +114,7 @@ class PatchStem(MapEmbed):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Grid]:
         check_image(image)
-        height, width = (side + side % 2 for side in image.shape[2:])
+        height, width = (side + side % 2 for side in map_size(image))
         check_patches((height, width), (self.patch_size, self.patch_size))
         return super().forward(image)
 
@@ -157,7 +157,7 @@ class ThreeConvStem(MapEmbed):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Grid]:
         check_image(image)
-        check_patches((image.shape[2], image.shape[3]), self.patch_size)
+        check_patches(map_size(image), self.patch_size)
         return super().forward(image)
 
 
@@ -216,6 +216,6 @@ class CompactStem(MapEmbed):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Grid]:
         check_image(image)
-        if min(image.shape[2:]) < self.least:
-            raise ValueError(f"image sides must be at least {self.least}, got {tuple(image.shape[2:])}")
+        if min(map_size(image)) < self.least:
+            raise ValueError(f"image sides must be at least {self.least}, got {map_size(image)}")
         return super().forward(image)

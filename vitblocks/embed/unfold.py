@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..grid import Grid, Size, require_no_prefix, to_map, to_pair
+from ..grid import Grid, Size, map_size, require_no_prefix, to_map, to_pair
 from ..registry import part
 from .adaptors import check_image, sliding_grid
 
@@ -25,7 +25,7 @@ class _Unfold(nn.Module):
         return sliding_grid(size, self.kernel_size, self.stride, self.padding)
 
     def unfold(self, image: Tensor) -> tuple[Tensor, Grid]:
-        grid = self.grid((image.shape[2], image.shape[3]))
+        grid = self.grid(map_size(image))
         tokens = F.unfold(image, self.kernel_size, padding=self.padding, stride=self.stride)
         return rearrange(tokens, "b c n -> b n c"), grid
 

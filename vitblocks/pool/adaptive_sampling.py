@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..attention.attend import mask_bias
 from ..attention.base import SelfAttention, merge_heads
-from ..grid import Grid, num_prefix
+from ..grid import Grid, length, num_prefix
 from ..norm import LayerNorm, NormFactory, at_least_float32
 from ..prefix import require_prefix
 from ..registry import part
@@ -27,7 +27,7 @@ def real_tokens(x: Tensor) -> Tensor:
 
 def real_token_mask(real: Tensor, dtype: torch.dtype) -> Tensor:
     """The bias ``(B, 1, N, N)`` that lets every token see the real ones, and padding itself, so that no row is empty."""
-    itself = torch.eye(real.shape[1], dtype=torch.bool, device=real.device)
+    itself = torch.eye(length(real, 1), dtype=torch.bool, device=real.device)
     return mask_bias(real[:, None, None, :] | itself, dtype)
 
 
@@ -46,6 +46,17 @@ def pick_rows(x: Tensor, rows: Tensor) -> Tensor:
     """The rows ``(B, K)`` of ``x (B, N, C)``, each image its own: ``(B, K, C)``; for ``DROPPED`` any row."""
     images = torch.arange(x.shape[0], device=x.device)[:, None]
     return x[images, rows.clamp(min=0)]
+
+
+def stable_sort(x: Tensor) -> tuple[Tensor, Tensor]:
+    """``x.sort(dim=1, stable=True)`` of ``x (B, M)``, without the operator of that name, which has no counterpart in ONNX.
+
+    What is sorted the second time are whole numbers, each of them different: which run of equal values, then which place.
+    """
+    values, order = x.sort(dim=1)
+    runs = nn.functional.pad((values[:, 1:] != values[:, :-1]).long().cumsum(dim=1), (1, 0))
+    places = length(x, 1)
+    return values, (runs * places + order).sort(dim=1).values % places
 
 
 @part
@@ -67,7 +78,7 @@ class TokenSampler(nn.Module):
 
     def picks(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """For each sampling point its place in the sorted scores ``(B, samples)``, and the sorted order ``(B, M)``."""
-        ordered, order = at_least_float32(scores).sort(dim=1, stable=True)
+        ordered, order = stable_sort(at_least_float32(scores))
         cdf = ordered.cumsum(dim=1)
         lowest, highest = cdf.amin(dim=1, keepdim=True), cdf.amax(dim=1, keepdim=True)
         cdf = (cdf - lowest) / (highest - lowest).clamp(min=torch.finfo(cdf.dtype).tiny)
@@ -81,8 +92,8 @@ class TokenSampler(nn.Module):
         # Points rise, so picks do: a pick is a duplicate where it equals the one before it.
         first = places != nn.functional.pad(places, (1, 0), value=-1)[:, :-1]
         ids = order.gather(1, places).masked_fill(~first, DROPPED)
-        kept_first = (~first).to(torch.int8).argsort(dim=1, stable=True)
-        return ids.gather(1, kept_first)[:, : min(self.samples, scores.shape[1])]
+        _, kept_first = stable_sort((~first).long())
+        return ids.gather(1, kept_first)[:, : min(self.samples, length(scores, 1))]
 
     def extra_repr(self) -> str:
         return f"samples={self.samples}"
@@ -129,7 +140,7 @@ class AdaptiveSampling(nn.Module):
         # Gathered before the output projection, which then is of the rows kept alone.
         values = pick_rows(merge_heads(self.attn.attend(q, k, v, bias)), rows)
         mixed = self.shortcut(pick_rows(x, rows), self.attn.dropout(self.attn.proj(values)))
-        return mixed * (rows != DROPPED)[:, :, None], (rows.shape[1] - prefix,)
+        return mixed * (rows != DROPPED)[:, :, None], (length(rows, 1) - prefix,)
 
     def scores(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, prefix: int) -> Tensor:
         """The significance of each patch, summing to 1 (eq. 5): ``(B, M)``. It only ranks, so it needs no gradient."""

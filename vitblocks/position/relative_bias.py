@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from ..grid import Grid, Size, image_grid, to_pair
+from ..grid import Grid, Size, image_grid, length, to_pair
 from ..registry import part
 from .resize import resize_table
 
@@ -25,7 +25,7 @@ def pairwise(table: Tensor, stride: tuple[int, int] = (1, 1)) -> Tensor:
     The biases of one query are a window of the table turned round, so nothing is looked up by index. There is a query at every
     ``stride``-th row and column.
     """
-    height, width = (side // 2 + 1 for side in table.shape[1:])
+    height, width = (length(table, axis) // 2 + 1 for axis in (1, 2))
     windows = table.flip(1, 2).unfold(1, height, 1).unfold(2, width, 1).flip(1, 2)
     return rearrange(windows[:, :: stride[0], :: stride[1]], "heads h w H W -> heads (h w) (H W)")
 
@@ -98,8 +98,8 @@ class DistanceBias(nn.Module):
         larger = (max(height, self.grid[0]), max(width, self.grid[1]))
         table = resize_table(self.table[None], larger)[0]
         table = table[:, :height, :width]
-        table = torch.cat([table[:, 1:].flip(1), table], dim=1)
-        table = torch.cat([table[:, :, 1:].flip(2), table], dim=2)
+        table = torch.cat([table.flip(1)[:, :-1], table], dim=1)
+        table = torch.cat([table.flip(2)[:, :, :-1], table], dim=2)
         return pad_prefix(pairwise(table, self.stride), prefix)
 
     def extra_repr(self) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..grid import map_size
 from ..norm import at_least_float32
 
 
@@ -14,7 +14,7 @@ def resize_table(table: Tensor, size: tuple[int, int], mode: str = "bicubic") ->
 
     Interpolated in float32 for half-precision tables.
     """
-    if table.shape[-2:] == torch.Size(size):
+    if map_size(table) == size:
         return table
     return F.interpolate(at_least_float32(table), size=size, mode=mode, align_corners=False).to(table.dtype)
 
@@ -25,9 +25,9 @@ def resize_table_as_dino(table: Tensor, size: tuple[int, int]) -> Tensor:
     It asks for the factor ``(size + 0.1) / own size``, so that rounding cannot lose a row; the places that are read then lie by that
     factor, a little off.
     """
-    if table.shape[-2:] == torch.Size(size):
+    if map_size(table) == size:
         return table
-    factors = [(side + 0.1) / own for side, own in zip(size, table.shape[-2:], strict=True)]
+    factors = [(side + 0.1) / own for side, own in zip(size, map_size(table), strict=True)]
     return F.interpolate(at_least_float32(table), scale_factor=factors, mode="bicubic", align_corners=False).to(
         table.dtype
     )
