@@ -10,25 +10,23 @@ import torch
 from torch import Tensor, nn
 
 from vitblocks.attention import (
-    CarriedPadding,
     ClassAttention,
     ConvProjectionAttention,
     DilatedWindowAttention,
-    DownsamplingAttention,
     GlobalAttention,
-    Interleaved,
     KernelAttend,
     LocalWindowAttention,
-    PaddedRegionalAttention,
     ReAttention,
     ReducedAttention,
-    RegionalAttention,
-    SmoothedSoftmaxAttend,
     TalkingHeadsAttention,
     Windows,
 )
 from vitblocks.grid import Grid
 from vitblocks.position import RelativeBias
+from vitblocks.zoo.ats_vit import SmoothedSoftmaxAttend
+from vitblocks.zoo.levit import DownsamplingAttention
+from vitblocks.zoo.mobile_vit import Interleaved
+from vitblocks.zoo.regionvit import CarriedPadding, PaddedRegionalAttention, RegionalAttention
 
 DIM, HEADS = 96, 3
 

@@ -9,19 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from vitblocks.attention import ClassAttention, GlobalAttention
-from vitblocks.block import (
-    Block,
-    Chain,
-    ClassBlock,
-    CompactBlock,
-    ConvFusion,
-    ParallelBlock,
-    PostNormBlock,
-    RescaledBlock,
-)
+from vitblocks.block import Block, Chain, ClassBlock, ParallelBlock, PostNormBlock
 from vitblocks.feedforward import Mlp
 from vitblocks.norm import RMSNorm
 from vitblocks.residual import Residual
+from vitblocks.zoo.cct import CompactBlock
+from vitblocks.zoo.deepvit import RescaledBlock
+from vitblocks.zoo.mobile_vit import ConvFusion
 
 DIM, GRID = 8, (2, 3)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -17,7 +17,9 @@ from vitblocks import (
     ConvDownsample,
     GlobalAttention,
     LinearEmbed,
+    MeanPool,
     Mlp,
+    Model,
     RelativeBias,
     Stage,
     TwinsSVT,
@@ -117,7 +119,7 @@ SWAP = ck.Functions(lambda xs: (xs[1], xs[0]), lambda xs: (xs[1], xs[0]))
         (ck.heads_from_fastest(2, 3, dim=1), [(4, 6)], [(4, 6)]),
         (ck.PatchPixels((2, 3), 4), [(5, 24)], [(5, 4, 2, 3)]),
         (ck.PatchPixels((2, 3), 4, order="cwh"), [(5, 24)], [(5, 4, 2, 3)]),
-        (ck.Chain(ck.Concat(2), ck.Unsqueeze(0)), [(2, 3)] * 2, [(1, 4, 3)]),
+        (ck.Compose(ck.Concat(2), ck.Unsqueeze(0)), [(2, 3)] * 2, [(1, 4, 3)]),
         (SWAP, [(2,), (3,)], [(3,), (2,)]),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, ck.Transform) else "",
@@ -328,6 +330,37 @@ def test_a_subclass_uses_its_parents_key_maps() -> None:
 
     model = Mine(image_size=8, patch_size=4, num_classes=3, dim=8, depth=2, heads=2, mlp_dim=16)
     assert ck.load(model, ck.export(vit(), "timm"), layout="timm").ok
+
+
+def test_a_class_of_ones_own_brings_its_key_maps() -> None:
+    class Own(nn.Module):
+        layouts: ClassVar[Mapping[str, ck.KeyMap]] = {
+            "theirs": (ck.Rule(("k.{p}", "v.{p}"), "kv.{p}", ck.Concat(2)), ck.Rule("out.{p}", "proj.{p}"))
+        }
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.kv, self.proj = nn.Linear(2, 6), nn.Linear(3, 2)
+
+    class Wider(Own):
+        layouts: ClassVar[Mapping[str, ck.KeyMap]] = {"mine": (ck.Rule("all.{p}", "{p}"),)}
+
+    source, target = Own(), Own()
+    state = ck.export(source, "theirs")
+    assert set(state) == {f"{name}.{part}" for name in ("k", "v", "out") for part in ("weight", "bias")}
+    assert ck.load(target, state, layout="theirs").ok
+    assert_same_state(target, snapshot(source))
+    assert set(ck.layouts(Wider())) == {"mine"}
+    with pytest.raises(ValueError, match="'mine' for Wider, got 'theirs'"):
+        ck.load(Wider(), state, layout="theirs")
+
+
+def test_a_model_without_key_maps() -> None:
+    class Plain(Model):
+        pass
+
+    with pytest.raises(ValueError, match=r"must be of a class that has key maps .*, got Plain"):
+        ck.layouts(Plain(LinearEmbed(4, 8), [Stage([])], pool=MeanPool()))
 
 
 # Resizing

@@ -13,18 +13,18 @@ from vitblocks.attention import (
     ConvProjectionAttention,
     DilatedWindowAttention,
     GlobalAttention,
-    Interleaved,
     KernelAttend,
     LocalWindowAttention,
     ReAttend,
     ReAttention,
     ReducedAttention,
-    RegionalAttention,
-    SmoothedSoftmaxAttend,
     TalkingHeadsAttend,
     TalkingHeadsAttention,
 )
 from vitblocks.position import DistanceBias, DynamicBias, RelativeBias, Rotary2d
+from vitblocks.zoo.ats_vit import SmoothedSoftmaxAttend
+from vitblocks.zoo.mobile_vit import Interleaved
+from vitblocks.zoo.regionvit import RegionalAttention
 
 from .test_model import tiny_models
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
 import pytest
@@ -16,57 +18,28 @@ from vitblocks.attention import (
     ConvProjectionAttention,
     DilatedWindowAttention,
     DilatedWindows,
-    DownsamplingAttention,
     GlobalAttention,
-    Interleaved,
     KernelAttend,
     LocalWindowAttention,
-    LongDistanceWindows,
-    PaddedRegionalAttention,
     ReAttend,
     ReAttention,
     ReducedAttention,
-    RegionalAttention,
-    ResizeToMultiple,
     ShiftedWindows,
-    SmoothedSoftmaxAttend,
     SoftmaxAttend,
     TalkingHeadsAttend,
     TalkingHeadsAttention,
     WindowAttention,
     Windows,
 )
-from vitblocks.block import (
-    Block,
-    Chain,
-    ClassBlock,
-    CompactBlock,
-    ConvFusion,
-    ParallelBlock,
-    PostNormBlock,
-    RegionalBlock,
-    RescaledBlock,
-)
-from vitblocks.embed import (
-    BlockAggregation,
-    ConvDownsample,
-    CrossScaleConv,
-    Downsample,
-    InvertedResidual,
-    OnBothMaps,
-    OnMap,
-    PatchMerging,
-    PoolingDownsample,
-    Unfold,
-)
+from vitblocks.block import Block, Chain, ClassBlock, ParallelBlock, PostNormBlock
+from vitblocks.embed import ConvDownsample, Downsample, InvertedResidual, OnMap, PatchMerging
 from vitblocks.feedforward import ConvFeedForward, EfficientChannelAttention, GatedMlp, Mlp, SqueezeExcite
 from vitblocks.grid import Grid
 from vitblocks.norm import BatchNorm, LayerNorm, LinearNorm, MapNorm, RMSNorm
-from vitblocks.pool import SampledBlock
+from vitblocks.objectives.simmim import CopiedBias
 from vitblocks.position import (
     PEG,
     ClassRelativeBias,
-    CopiedBias,
     DistanceBias,
     DynamicBias,
     LearnedPosition,
@@ -78,6 +51,16 @@ from vitblocks.position import (
 from vitblocks.prefix import ClassToken, PerToken
 from vitblocks.residual import Residual
 from vitblocks.testing import check_attend, check_layer, check_transition
+from vitblocks.zoo.ats_vit import SampledBlock, SmoothedSoftmaxAttend
+from vitblocks.zoo.cct import CompactBlock
+from vitblocks.zoo.crossformer import CrossScaleConv, LongDistanceWindows
+from vitblocks.zoo.deepvit import RescaledBlock
+from vitblocks.zoo.levit import DownsamplingAttention
+from vitblocks.zoo.mobile_vit import ConvFusion, Interleaved, ResizeToMultiple
+from vitblocks.zoo.nest import BlockAggregation
+from vitblocks.zoo.pit import PoolingDownsample
+from vitblocks.zoo.regionvit import OnBothMaps, PaddedRegionalAttention, RegionalAttention, RegionalBlock
+from vitblocks.zoo.t2t import Unfold
 
 DIM, HEADS, HEAD_DIM = 16, 2, 8
 
@@ -387,7 +370,14 @@ def test_every_kind_is_checked() -> None:
     makers = [make for make, _ in [*GEOMETRIES.values(), *LAYERS.values(), *TRANSITIONS.values()]]
     for make in [*makers, *POSITIONED.values(), *ALONE.values(), *ATTENDS.values()]:
         made |= {type(module).__name__ for module in make().modules()}
-    kinds = {name for name in vitblocks.__all__ if name.endswith(("Attention", "Attend", "Position", "Bias"))}
-    kinds |= {name for name in vitblocks.__all__ if name.endswith(("Block", "Mlp", "FeedForward"))}
+    papers = [
+        import_module(f"{folder.__name__}.{found.name}")
+        for folder in (vitblocks.zoo, vitblocks.objectives)
+        for found in iter_modules(folder.__path__)
+        if found.ispkg
+    ]
+    public = {name for module in (vitblocks, *papers) for name in module.__all__}
+    kinds = {name for name in public if name.endswith(("Attention", "Attend", "Position", "Bias"))}
+    kinds |= {name for name in public if name.endswith(("Block", "Mlp", "FeedForward"))}
     # A MultiScaleBlock has two grids: tests/test_multi_scale.py checks it.
     assert kinds - made == {"Attend", "MultiScaleBlock"}

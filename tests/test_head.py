@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from vitblocks.head import AveragedHeads, linear_head, norm_head
+from vitblocks.head import AveragedHeads, linear_head
+from vitblocks.zoo.levit import norm_head
 
 
 def test_a_linear_head_or_none() -> None:

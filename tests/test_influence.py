@@ -17,14 +17,11 @@ from vitblocks.attention import (
     ConvProjectionAttention,
     DilatedWindowAttention,
     GlobalAttention,
-    Interleaved,
     KernelAttend,
     LocalWindowAttention,
     ReAttend,
     ReAttention,
     ReducedAttention,
-    RegionalAttention,
-    SmoothedSoftmaxAttend,
     SoftmaxAttend,
     TalkingHeadsAttend,
     TalkingHeadsAttention,
@@ -36,6 +33,9 @@ from vitblocks.grid import Grid
 from vitblocks.position import PEG, LearnedPosition, RelativeBias, Rotary2d
 from vitblocks.prefix import PerToken
 from vitblocks.testing import influence
+from vitblocks.zoo.ats_vit import SmoothedSoftmaxAttend
+from vitblocks.zoo.mobile_vit import Interleaved
+from vitblocks.zoo.regionvit import RegionalAttention
 
 DIM, HEADS = 8, 2
 GRIDS: list[tuple[int, int]] = [(4, 6), (7, 5), (3, 3)]

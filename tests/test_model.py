@@ -15,10 +15,11 @@ from vitblocks.feedforward import Mlp
 from vitblocks.head import linear_head
 from vitblocks.model import Model, Stage, is_block
 from vitblocks.norm import LayerNorm
-from vitblocks.pool import AdaptiveSampling, ClassPool, MeanPool
+from vitblocks.pool import ClassPool, MeanPool
 from vitblocks.position import PEG
 from vitblocks.prefix import ClassToken, PerToken
 from vitblocks.zoo import CaiT, TwinsSVT, ViT
+from vitblocks.zoo.ats_vit import AdaptiveSampling
 
 DIM = 8
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vitblocks import Block, ClassAttention, ClassFusion, GlobalAttention, LayerNorm, Mlp, MultiScaleBlock
-from vitblocks.multi_scale import Branch
+from vitblocks import Block, ClassAttention, GlobalAttention, LayerNorm, Mlp
+from vitblocks.zoo.cross_vit import Branch, ClassFusion, MultiScaleBlock
 
 SMALL, LARGE = 8, 12
 

@@ -20,7 +20,6 @@ from vitblocks import (
     ConvProjectionAttention,
     DilatedWindowAttention,
     DistanceBias,
-    DownsamplingAttention,
     DynamicBias,
     GlobalAttention,
     LayerNorm,
@@ -32,10 +31,8 @@ from vitblocks import (
     ReAttend,
     ReAttention,
     ReducedAttention,
-    RegionalAttention,
     RelativeBias,
     Rotary2d,
-    SampledBlock,
     ShiftedWindows,
     SoftmaxAttend,
     Stage,
@@ -51,6 +48,9 @@ from vitblocks import (
 from vitblocks.attention import Attention
 from vitblocks.attention.base import SelfAttention
 from vitblocks.surgery.run import evaluating
+from vitblocks.zoo.ats_vit import SampledBlock
+from vitblocks.zoo.levit import DownsamplingAttention
+from vitblocks.zoo.regionvit import RegionalAttention
 
 DIM, HEADS, GRID = 16, 2, (4, 4)
 Build = Callable[[], Attention]

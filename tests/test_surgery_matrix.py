@@ -11,17 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from vitblocks import (
-    SmoothedSoftmaxAttend,
-    Windows,
-    attention,
-    checkpoint,
-    swap_attention,
-)
-from vitblocks.attention import Attention, LongDistanceWindows, ShiftedWindows
+from vitblocks import Windows, attention, checkpoint, swap_attention
+from vitblocks.attention import Attention, ShiftedWindows
 from vitblocks.inspect.summary import macs
 from vitblocks.surgery import reapply
 from vitblocks.surgery.attention import is_no_layer
+from vitblocks.zoo.ats_vit import SmoothedSoftmaxAttend
+from vitblocks.zoo.crossformer import LongDistanceWindows
 
 from .zoo.common import check_compiles, check_exports
 from .zoo.tiny import TINY

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from .norm import BatchNorm, NormFactory
 from .registry import part
 
 
@@ -21,15 +19,6 @@ def linear_head(dim: int, num_classes: int) -> nn.Module:
     if num_classes < 0:
         raise ValueError(f"num_classes must be at least 0, got {num_classes}")
     return nn.Linear(dim, num_classes) if num_classes else nn.Identity()
-
-
-def norm_head(dim: int, num_classes: int, norm: NormFactory = BatchNorm) -> nn.Module:
-    """A norm of the features ``(B, dim)``, then :func:`linear_head` (LeViT, arXiv:2104.01136, authors' code).
-
-    With ``num_classes=0`` the features themselves, without the norm.
-    """
-    head = linear_head(dim, num_classes)
-    return nn.Sequential(OrderedDict(norm=norm(dim), linear=head)) if num_classes else head
 
 
 @part

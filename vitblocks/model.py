@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import ClassVar, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,9 @@ from torch.utils.checkpoint import checkpoint
 from .attention.attend import Attend
 from .grid import Grid, Size, split_prefix, to_map, to_pair
 from .registry import part
+
+if TYPE_CHECKING:  # which looks at models itself
+    from .checkpoint.rules import KeyMap
 
 
 class FeatureMap(NamedTuple):
@@ -63,7 +66,12 @@ class Model(nn.Module):
         pool: ``(x, grid) -> features``.
         head: ``features -> logits``; the features themselves if None.
         image_size: what the model was made for, if it was made for one; it takes every other size that its parts take.
+
+    Attributes:
+        layouts: of a class, the key maps of its published weights by whose they are (see :mod:`vitblocks.checkpoint`).
     """
+
+    layouts: ClassVar[Mapping[str, KeyMap]] = {}
 
     def __init__(
         self,

@@ -7,17 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitblocks.attention import (
-    Attend,
-    KernelAttend,
-    ReAttend,
-    SmoothedSoftmaxAttend,
-    SoftmaxAttend,
-    TalkingHeadsAttend,
-)
+from vitblocks.attention import Attend, KernelAttend, ReAttend, SoftmaxAttend, TalkingHeadsAttend
 from vitblocks.attention.attend import add_bias, fold_bias, fold_groups, mask_bias
 from vitblocks.attention.kernel import orthogonal_features
 from vitblocks.attention.talking_heads import HeadMix
+from vitblocks.zoo.ats_vit import SmoothedSoftmaxAttend
 
 HEADS = 3
 

@@ -6,8 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitblocks import CarriedPadding, CarryPadding, DropPadding, PaddedRegionalAttention, RegionalAttention
 from vitblocks.testing import influence
+from vitblocks.zoo.regionvit import (
+    CarriedPadding,
+    CarryPadding,
+    DropPadding,
+    PaddedRegionalAttention,
+    RegionalAttention,
+)
 
 GRIDS = [(4, 6), (5, 7), (1, 2), (4, 5), (3, 6)]
 WINDOW = (2, 3)

@@ -14,14 +14,10 @@ from vitblocks.attention import (
     ClassAttention,
     ConvProjectionAttention,
     DilatedWindowAttention,
-    DownsamplingAttention,
     GlobalAttention,
-    Interleaved,
     LocalWindowAttention,
     ReAttention,
     ReducedAttention,
-    RegionalAttention,
-    ResizeToMultiple,
     SelfAttention,
     SoftmaxAttend,
     TalkingHeadsAttention,
@@ -33,6 +29,9 @@ from vitblocks.block import Block
 from vitblocks.feedforward import Mlp
 from vitblocks.position import DistanceBias, RelativeBias, Rotary2d
 from vitblocks.residual import Residual
+from vitblocks.zoo.levit import DownsamplingAttention
+from vitblocks.zoo.mobile_vit import Interleaved, ResizeToMultiple
+from vitblocks.zoo.regionvit import RegionalAttention
 
 DIM, HEADS, HEAD_DIM = 12, 3, 4
 

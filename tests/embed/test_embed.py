@@ -10,28 +10,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitblocks.embed import (
-    BlockAggregation,
     CompactStem,
     ConvDownsample,
     ConvEmbed,
     ConvStem,
-    CrossScaleConv,
     Downsample,
     InvertedResidual,
     LinearEmbed,
     MapEmbed,
     OnMap,
     PatchMerging,
-    PatchStem,
-    PoolingDownsample,
-    SameMaxPool2d,
-    Unfold,
-    UnfoldEmbed,
 )
 from vitblocks.embed.adaptors import map_stride
 from vitblocks.embed.inverted_residual import make_divisible
 from vitblocks.grid import Size, to_map, to_tokens
 from vitblocks.norm import LayerNorm
+from vitblocks.zoo.crossformer import CrossScaleConv
+from vitblocks.zoo.deepvit import PatchStem
+from vitblocks.zoo.nest import BlockAggregation, SameMaxPool2d
+from vitblocks.zoo.pit import PoolingDownsample
+from vitblocks.zoo.t2t import Unfold, UnfoldEmbed
 
 DIM = 8
 

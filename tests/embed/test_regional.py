@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from vitblocks import PEG, ConvDownsample, ConvEmbed, DownsampleBothMaps, OnBothMaps, PrefixMeanPool, RegionalEmbed
+from vitblocks import PEG, ConvDownsample, ConvEmbed
+from vitblocks.zoo.regionvit import DownsampleBothMaps, OnBothMaps, PrefixMeanPool, RegionalEmbed
 
 
 def test_an_image_that_does_not_divide_is_padded_on_both_sides_for_the_regions_alone() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from vitblocks import Rescale
+from vitblocks.zoo.cross_vit import Rescale
 
 
 def test_is_bicubic_without_antialiasing() -> None:

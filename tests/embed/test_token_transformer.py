@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from vitblocks import ConvEmbed, OnSequence, TokenTransformer, UnfoldEmbed, token_performer
+from vitblocks import ConvEmbed, OnSequence
 from vitblocks.embed.adaptors import sliding_grid
 from vitblocks.testing import check_layer
+from vitblocks.zoo.t2t import TokenTransformer, UnfoldEmbed, token_performer
 
 BOTH = pytest.mark.parametrize("make", [TokenTransformer, token_performer])
 

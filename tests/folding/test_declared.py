@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from vitblocks import (
     Block,
-    CompactBlock,
     GlobalAttention,
     LayerNorm,
     Mlp,
@@ -26,6 +25,7 @@ from vitblocks import (
 from vitblocks.folding.declared import DECLARATIONS, behaves_as, declared
 from vitblocks.grid import Grid
 from vitblocks.testing import check_attend, check_layer
+from vitblocks.zoo.cct import CompactBlock
 
 from .models import DIM, images, model_of
 from .test_folding import difference

@@ -15,7 +15,6 @@ from vitblocks import (
     ClassAttention,
     ClassBlock,
     ClassToken,
-    CompactBlock,
     ConvFeedForward,
     ConvProjectionAttention,
     DynamicBias,
@@ -36,14 +35,15 @@ from vitblocks import (
     ReAttention,
     ReducedAttention,
     RelativeBias,
-    RescaledBlock,
     Residual,
-    SmoothedSoftmaxAttend,
     TalkingHeadsAttend,
     TalkingHeadsAttention,
     fold,
 )
 from vitblocks.norm import BatchNorm, rms_norm
+from vitblocks.zoo.ats_vit import SmoothedSoftmaxAttend
+from vitblocks.zoo.cct import CompactBlock
+from vitblocks.zoo.deepvit import RescaledBlock
 
 from .models import DIM, images, model_of, shaken
 

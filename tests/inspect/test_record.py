@@ -16,31 +16,24 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vitblocks import (
-    AdaptiveSampling,
     Attend,
     AttentionPool,
     Block,
-    CarriedPadding,
     ClassAttention,
     ClassToken,
     ConvEmbed,
     ConvProjectionAttention,
     DilatedWindowAttention,
     DilatedWindows,
-    DownsamplingAttention,
     GlobalAttention,
-    Interleaved,
     KernelAttend,
     LocalWindowAttention,
-    LongDistanceWindows,
     MeanPool,
     Mlp,
     Model,
-    PaddedRegionalAttention,
     PerToken,
     ReAttention,
     ReducedAttention,
-    RegionalAttention,
     RelativeBias,
     Residual,
     SoftmaxAttend,
@@ -54,6 +47,11 @@ from vitblocks import (
 from vitblocks.attention.base import CrossAttention, SelfAttention, merge_heads, split_heads
 from vitblocks.demo.hybrid import hybrid
 from vitblocks.inspect import Call, Places, places
+from vitblocks.zoo.ats_vit import AdaptiveSampling
+from vitblocks.zoo.crossformer import LongDistanceWindows
+from vitblocks.zoo.levit import DownsamplingAttention
+from vitblocks.zoo.mobile_vit import Interleaved
+from vitblocks.zoo.regionvit import CarriedPadding, PaddedRegionalAttention, RegionalAttention
 
 from ..zoo.tiny import TINY
 

@@ -9,20 +9,21 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch import Tensor, nn
 
-from vitblocks.attention import GlobalAttention, SmoothedSoftmaxAttend
+from vitblocks.attention import GlobalAttention
 from vitblocks.feedforward import Mlp
-from vitblocks.pool import (
+from vitblocks.position import RelativeBias
+from vitblocks.prefix import PerToken
+from vitblocks.testing import check_transition, influence
+from vitblocks.zoo.ats_vit import (
     DROPPED,
     AdaptiveSampling,
     KeepPadding,
     SampledBlock,
+    SmoothedSoftmaxAttend,
     TokenSampler,
     TrimPadding,
     original_ids,
 )
-from vitblocks.position import RelativeBias
-from vitblocks.prefix import PerToken
-from vitblocks.testing import check_transition, influence
 
 DIM, HEADS = 8, 2
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from vitblocks.feedforward import Mlp
-from vitblocks.pool import AttentionPool, ClassPool, MeanPool, PrefixMeanPool, SequencePool
+from vitblocks.pool import AttentionPool, ClassPool, MeanPool, SequencePool
+from vitblocks.zoo.regionvit import PrefixMeanPool
 
 DIM = 8
 

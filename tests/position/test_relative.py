@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitblocks.position import ClassRelativeBias, CopiedBias, DistanceBias, DynamicBias, RelativeBias, Rotary2d
+from vitblocks.objectives.simmim import CopiedBias
+from vitblocks.position import ClassRelativeBias, DistanceBias, DynamicBias, RelativeBias, Rotary2d
 
 HEADS = 2
 Place = tuple[int, int]

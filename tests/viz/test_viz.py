@@ -32,7 +32,6 @@ from vitblocks import (
     record_attention,
 )
 from vitblocks.objectives.masking import Pictures
-from vitblocks.pool import TokenSampler
 from vitblocks.viz import (
     class_attention_picture,
     gradient_rollout_picture,
@@ -44,6 +43,7 @@ from vitblocks.viz import (
 )
 from vitblocks.viz.maps import answer_map
 from vitblocks.viz.pixels import drawable
+from vitblocks.zoo.ats_vit import TokenSampler
 
 from ..zoo.tiny import TINY
 

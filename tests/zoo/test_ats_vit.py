@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, nn
 
 import vitblocks
-from vitblocks import AdaptiveSampling, Mlp
+from vitblocks import Mlp
 from vitblocks.inspect.capture import capture
-from vitblocks.pool import DROPPED, KeepPadding, TokenSampler, original_ids
 from vitblocks.testing import check_layer
 from vitblocks.zoo import ats_vit
-from vitblocks.zoo.ats_vit import ATSViT
+from vitblocks.zoo.ats_vit import DROPPED, AdaptiveSampling, ATSViT, KeepPadding, TokenSampler, original_ids
 
 from .common import (
     check_bfloat16,

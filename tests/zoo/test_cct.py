@@ -14,7 +14,6 @@ from torch import nn
 from vitblocks import (
     CCT,
     ClassToken,
-    CompactBlock,
     CompactViT,
     GlobalAttention,
     LearnedPosition,
@@ -26,6 +25,7 @@ from vitblocks import (
 )
 from vitblocks.testing import check_layer
 from vitblocks.zoo import cct, cct_2, cct_14
+from vitblocks.zoo.cct import CompactBlock
 
 from .common import check_model
 

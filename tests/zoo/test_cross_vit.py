@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 import vitblocks
-from vitblocks import Attend, CrossViT, DropPath, Rescale, ThreeConvStem, checkpoint as ck
+from vitblocks import Attend, CrossViT, DropPath, checkpoint as ck
 from vitblocks.model import is_block
+from vitblocks.zoo.cross_vit import Rescale, ThreeConvStem
 
 from .common import check_model
 

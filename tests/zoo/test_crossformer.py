@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from vitblocks import Block, CrossFormer, LongDistanceWindows, OnMap, PerToken, WindowAttention, Windows
+from vitblocks import Block, CrossFormer, OnMap, PerToken, WindowAttention, Windows
+from vitblocks.zoo.crossformer import LongDistanceWindows
 
 from .common import check_model
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 import vitblocks
-from vitblocks import Block, DeepViT, ReAttend, RescaledBlock, SoftmaxAttend
+from vitblocks import Block, DeepViT, ReAttend, SoftmaxAttend
 from vitblocks.attention import GlobalAttention
 from vitblocks.attention.talking_heads import HeadMix
 from vitblocks.testing import check_layer
-from vitblocks.zoo.deepvit import deepvit_with_stem
+from vitblocks.zoo.deepvit import RescaledBlock, deepvit_with_stem
 
 from .common import check_model
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from vitblocks import AveragedHeads, DownsamplingAttention, LeViT, checkpoint as ck
-from vitblocks.zoo.levit import LeViTStage
+from vitblocks import AveragedHeads, LeViT, checkpoint as ck
+from vitblocks.zoo.levit import DownsamplingAttention, LeViTStage
 
 from .common import check_gradients, check_model
 

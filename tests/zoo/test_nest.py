@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vitblocks import LearnedPosition, NesT, SameMaxPool2d
+from vitblocks import LearnedPosition, NesT
+from vitblocks.zoo.nest import SameMaxPool2d
 
 from .common import check_model
 

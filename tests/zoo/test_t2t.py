@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from vitblocks import T2TViT, TokenTransformer, token_performer
+from vitblocks import T2TViT
+from vitblocks.zoo.t2t import TokenTransformer, token_performer
 
 from .common import check_model
 

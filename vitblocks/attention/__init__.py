@@ -11,53 +11,38 @@ from .base import (
     SelfAttention,
     SelfAttentionOptions,
 )
-from .carried_padding import CarriedPadding, CarryPadding, DropPadding, PaddedRegionalAttention
 from .class_attention import ClassAttention
 from .conv_projection import ConvProjectionAttention
-from .downsampling import DownsamplingAttention
 from .global_attention import GlobalAttention
-from .interleaved import Interleaved, ResizeToMultiple
 from .kernel import KernelAttend
 from .local_window import DilatedWindowAttention, LocalWindowAttention, WindowAttention
 from .re_attention import ReAttend, ReAttention
 from .reduced import ReducedAttention
-from .regional import RegionalAttention
-from .smoothed import SmoothedSoftmaxAttend
 from .talking_heads import TalkingHeadsAttend, TalkingHeadsAttention
-from .windows import DilatedWindows, LongDistanceWindows, Partition, ShiftedWindows, Windows
+from .windows import DilatedWindows, Partition, ShiftedWindows, Windows
 
 __all__ = [
     "Attend",
     "Attention",
     "AttentionOptions",
-    "CarriedPadding",
-    "CarryPadding",
     "ClassAttention",
     "ConvProjectionAttention",
     "CrossAttention",
     "CrossAttentionOptions",
     "DilatedWindowAttention",
     "DilatedWindows",
-    "DownsamplingAttention",
-    "DropPadding",
     "GlobalAttention",
     "HeadOptions",
-    "Interleaved",
     "KernelAttend",
     "LocalWindowAttention",
-    "LongDistanceWindows",
     "MixedHeadOptions",
-    "PaddedRegionalAttention",
     "Partition",
     "ReAttend",
     "ReAttention",
     "ReducedAttention",
-    "RegionalAttention",
-    "ResizeToMultiple",
     "SelfAttention",
     "SelfAttentionOptions",
     "ShiftedWindows",
-    "SmoothedSoftmaxAttend",
     "SoftmaxAttend",
     "TalkingHeadsAttend",
     "TalkingHeadsAttention",

@@ -225,21 +225,3 @@ class DilatedWindows(Partition):
         subgrid = (-(-height // down), -(-width // right))
         rows, columns = subgrid if self.size is None else to_pair(self.size)
         return {"h": min(rows, subgrid[0]), "w": min(columns, subgrid[1]), "r": down, "s": right}
-
-
-@part
-@dataclass(frozen=True)
-class LongDistanceWindows(DilatedWindows):
-    """CrossFormer's long distance groups (arXiv:2108.00154, Section 3.2), as the authors' code chooses them.
-
-    :class:`DilatedWindows`; but windows side by side on a map with a side no longer than the window, where a group already spans the map
-    and distance would only scatter it.
-    """
-
-    size: Size = 7
-
-    def lengths(self, grid: Grid) -> dict[str, int]:
-        height, width = image_grid(grid, "long distance windows")
-        rows, columns = to_pair(self.size)
-        small = height <= rows or width <= columns
-        return DilatedWindows(self.size, 1 if small else self.dilation).lengths(grid)

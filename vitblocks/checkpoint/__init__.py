@@ -29,7 +29,7 @@ A key map is a sequence of :class:`Rule` and :class:`Computed`, or a function ``
   address is the plain ``state_dict`` key. ``print(*addresses(model), sep="\\n")`` shows them.
 - ``within(theirs, ours, rules)`` puts a table for one block under a prefix on both sides.
 - Transforms (:mod:`~vitblocks.checkpoint.transforms`) have a forward (theirs to ours) and an inverse: ``Concat``, ``Unsqueeze``,
-  ``Permute``, ``Reshape``, ``Reorder``, ``PatchPixels``, ``Tied``, ``Chain``, ``Inverted``, and ``Functions`` for anything else.
+  ``Permute``, ``Reshape``, ``Reorder``, ``PatchPixels``, ``Tied``, ``Compose``, ``Inverted``, and ``Functions`` for anything else.
 - ``Computed`` declares a key of theirs that we do not hold, because it can be computed: ignored on load, computed on export.
 """
 
@@ -39,7 +39,7 @@ from .report import Misshaped, Missing, Report
 from .rules import Computed, KeyMap, Rule, within
 from .storage import load_file, save
 from .transforms import (
-    Chain,
+    Compose,
     Concat,
     Functions,
     Inverted,
@@ -56,7 +56,7 @@ from .transforms import (
 )
 
 __all__ = [
-    "Chain",
+    "Compose",
     "Computed",
     "Concat",
     "Functions",

@@ -1,21 +1,22 @@
-"""Key maps of blocks that are published on their own."""
+"""Key maps of a ViT's block, which those of several models hold."""
 
 from __future__ import annotations
 
-from ..block import ConvFusion
-from .rules import KeyMap, Rule
+from .rules import Rule
+from .transforms import Concat
 
-FUSION_TIMM = (
-    Rule("conv_kxk.conv.{p}", "local.conv.{p}"),
-    Rule("conv_kxk.bn.{p}", "local.norm.{p}"),
-    Rule("conv_1x1.{p}", "expand.{p}"),
-    Rule("norm.{p}", "inner.layer.layers.{n}.module.{p}"),
-    Rule("transformer.{i}.{p}", "inner.layer.layers.{i}.{p}"),
-    Rule("conv_proj.conv.{p}", "project.conv.{p}"),
-    Rule("conv_proj.bn.{p}", "project.norm.{p}"),
-    Rule("conv_fusion.conv.{p}", "fuse.conv.{p}"),
-    Rule("conv_fusion.bn.{p}", "fuse.norm.{p}"),
+TIMM_BLOCK = (
+    Rule("ls1.gamma", "shortcut1.scale.weight"),
+    Rule("ls2.gamma", "shortcut2.scale.weight"),
+    Rule("{p}", "{p}"),
 )
-"""timm's MobileVitBlock."""
+"""A block of timm's VisionTransformer."""
 
-LAYOUTS: dict[type, dict[str, KeyMap]] = {ConvFusion: {"timm": FUSION_TIMM}}
+HF_BLOCK = (
+    Rule(tuple(f"attention.{part}_proj.{{p}}" for part in "qkv"), "attn.qkv.{p}", Concat(3)),
+    Rule("attention.o_proj.{p}", "attn.proj.{p}"),
+    Rule("layernorm_before.{p}", "norm1.{p}"),
+    Rule("layernorm_after.{p}", "norm2.{p}"),
+    Rule("{p}", "{p}"),
+)
+"""A block of Hugging Face's ViT and ViTMAE."""

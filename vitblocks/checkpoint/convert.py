@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
-from importlib.util import find_spec
 
 import torch
 from torch import Tensor, nn
@@ -14,21 +12,15 @@ from .resizing import resize_to
 from .rules import KeyMap, Pair, Pairing, Table, pair_keys
 
 
-def layouts(model: nn.Module) -> dict[str, KeyMap]:
-    """The key maps of a model's class, or of the nearest parent that has some, by layout.
+def layouts(model: nn.Module) -> Mapping[str, KeyMap]:
+    """The key maps of a model's class by layout: its attribute ``layouts``, its own or that of the nearest parent that has one.
 
     Raises:
         ValueError: the class has no key maps.
     """
-    for cls in type(model).__mro__:
-        if not cls.__module__.startswith("vitblocks."):
-            continue
-        home = f"{__package__}.{cls.__module__.rpartition('.')[2]}"
-        if find_spec(home) is None:
-            continue
-        maps: dict[type, dict[str, KeyMap]] = getattr(import_module(home), "LAYOUTS", {})
-        if cls in maps:
-            return maps[cls]
+    maps = getattr(type(model), "layouts", None)
+    if isinstance(maps, Mapping) and maps:
+        return maps
     raise ValueError(
         f"model must be of a class that has key maps (unwrap a compiled or parallel one), got {type(model).__name__}; "
         "or give the key map itself as layout"

@@ -228,7 +228,7 @@ class Inverted(Transform):
 
 
 @dataclass(frozen=True)
-class Chain(Transform):
+class Compose(Transform):
     """One transform after another, on the way from theirs to ours."""
 
     steps: tuple[Transform, ...]

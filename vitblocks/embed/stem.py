@@ -7,9 +7,9 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from ..grid import Grid, Size, map_size, to_pair
+from ..grid import Grid, map_size
 from ..registry import part
-from .adaptors import MapEmbed, PatchConv2d, check_image, check_patches
+from .adaptors import MapEmbed, check_image
 
 
 @part
@@ -80,85 +80,6 @@ class ConvStem(MapEmbed):
             units.append(ConvUnit(before, width, stride=2, bias=False, norm=nn.BatchNorm2d, activation=act))
             before = width
         super().__init__(nn.Sequential(*units), norm)
-
-
-@part
-class PatchStem(MapEmbed):
-    """Two convolutions at half size, then patches (DeepViT's stem, arXiv:2103.11886, authors' code): ``(B, C, H, W) -> (x, grid)``.
-
-    7x7 with stride 2 and 3x3, each with BatchNorm and ReLU, then a convolution over patches of half ``patch_size``. Odd sides count as
-    the next even ones.
-
-    Args:
-        patch_size: pixels of the image per token, even.
-        dim: channels of a token.
-        width: channels in between.
-        channels: channels of the image.
-
-    Raises:
-        ValueError: in ``forward``, for an image that does not divide into patches.
-    """
-
-    def __init__(self, patch_size: int, dim: int, *, width: int = 64, channels: int = 3) -> None:
-        """Raises ValueError for an odd ``patch_size``."""
-        if patch_size % 2:
-            raise ValueError(f"patch_size must be even, got {patch_size}: the stem halves the image before the patches")
-        super().__init__(
-            nn.Sequential(
-                ConvUnit(channels, width, 7, stride=2, bias=False, norm=nn.BatchNorm2d, activation=nn.ReLU),
-                ConvUnit(width, width, 3, bias=False, norm=nn.BatchNorm2d, activation=nn.ReLU),
-                PatchConv2d(width, dim, patch_size // 2),
-            )
-        )
-        self.patch_size = patch_size
-
-    def forward(self, image: Tensor) -> tuple[Tensor, Grid]:
-        check_image(image)
-        height, width = (side + side % 2 for side in map_size(image))
-        check_patches((height, width), (self.patch_size, self.patch_size))
-        return super().forward(image)
-
-
-# By patch size: the strides after the first convolution of ThreeConvStem, whose stride is 4.
-_REMAINING_STRIDES = {12: (3, 1), 16: (2, 2)}
-
-
-@part
-class ThreeConvStem(MapEmbed):
-    """Three convolutions in place of a patch embedding (CrossViT-dagger, arXiv:2103.14899, Table 1): ``(B, C, H, W) -> (x, grid)``.
-
-    7x7 with stride 4, then two of 3x3 that make up the rest of the patch, ReLU between them; no norms.
-
-    Args:
-        patch_size: pixels of the image per token, 12 or 16, for which the authors give the strides.
-        dim: channels of a token; a quarter and a half of it come before.
-        channels: channels of the image.
-
-    Raises:
-        ValueError: another ``patch_size``, or a ``dim`` that 4 does not divide; in ``forward``, an image that does not divide into patches.
-    """
-
-    def __init__(self, patch_size: Size, dim: int, *, channels: int = 3) -> None:
-        size = to_pair(patch_size, "patch_size")
-        if size[0] != size[1] or size[0] not in _REMAINING_STRIDES:
-            raise ValueError(f"patch_size must be 12 or 16, got {patch_size}")
-        if dim % 4:
-            raise ValueError(f"dim must divide by 4, got {dim}: the first convolution gives a quarter of it")
-        second, third = _REMAINING_STRIDES[size[0]]
-        super().__init__(
-            nn.Sequential(
-                ConvUnit(channels, dim // 4, 7, stride=4, activation=nn.ReLU),
-                # A stride as large as the kernel needs no padding.
-                ConvUnit(dim // 4, dim // 2, 3, stride=second, padding=int(second < 3), activation=nn.ReLU),
-                ConvUnit(dim // 2, dim, 3, stride=third),
-            )
-        )
-        self.patch_size = size
-
-    def forward(self, image: Tensor) -> tuple[Tensor, Grid]:
-        check_image(image)
-        check_patches(map_size(image), self.patch_size)
-        return super().forward(image)
 
 
 @part

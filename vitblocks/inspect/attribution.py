@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..multi_scale import MultiScaleBlock
 from ..pool import AttentionPool
 from ..prefix import ClassToken
+from ..zoo.cross_vit import MultiScaleBlock
 from .attention_record import AttentionRecord, AttentionRecords
 from .frames import named_parts
 from .places import Places

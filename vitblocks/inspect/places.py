@@ -20,16 +20,15 @@ from ..attention import (
     ClassAttention,
     ConvProjectionAttention,
     DilatedWindows,
-    DownsamplingAttention,
-    Interleaved,
-    PaddedRegionalAttention,
     Partition,
     ReducedAttention,
-    RegionalAttention,
     WindowAttention,
 )
 from ..grid import Grid, image_grid
 from ..pool import AttentionPool
+from ..zoo.levit import DownsamplingAttention
+from ..zoo.mobile_vit import Interleaved
+from ..zoo.regionvit import PaddedRegionalAttention, RegionalAttention
 from .frames import Frame
 
 NOWHERE = -1

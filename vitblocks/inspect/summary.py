@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..grid import Size, to_pair
 from ..model import Stage
-from ..multi_scale import MultiScaleBlock
+from ..zoo.cross_vit import MultiScaleBlock
 
 
 @dataclass(frozen=True)

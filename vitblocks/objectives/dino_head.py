@@ -6,9 +6,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..checkpoint.rules import KeyMap, Rule, Table
 from ..init import trunc_normal_linear
 from ..norm import NormFactory, at_least_float32
 from ..registry import part
+
+
+def official(model: DinoHead) -> Table:
+    """Key map of the authors' DINOHead. With a single Linear it is no list there."""
+    return (
+        Rule("mlp.{p}", "mlp.0.{p}" if len(model.mlp) == 1 else "mlp.{p}"),
+        Rule("last_layer.weight_v", "last.direction"),
+        Rule("last_layer.weight_g", "last.scale"),
+    )
+
+
+LAYOUTS: dict[str, KeyMap] = {"official": official}
 
 
 @part
@@ -48,6 +61,8 @@ class DinoHead(nn.Module):
     Raises:
         ValueError: a size that is not positive.
     """
+
+    layouts = LAYOUTS
 
     def __init__(
         self,

@@ -116,8 +116,8 @@ def check_student(student: nn.Module) -> None:
 
 def _remedy(student: nn.Module) -> str:
     """What to take in place of a student with one head."""
-    # Only here: zoo/distill.py offers the wrapper too, so that it imports this file.
-    distill, levit = (import_module(f"..zoo.{name}", __package__) for name in ("distill", "levit"))
+    # Only here: zoo/distill offers the wrapper too, so that it imports this file.
+    distill, levit = (import_module(f"..zoo.{name}.model", __package__) for name in ("distill", "levit"))
     for kind in vars(distill).values():
         if isinstance(kind, type) and kind.__module__ == distill.__name__ and type(student) in kind.__bases__:
             return f"take vitblocks.{kind.__name__} with the same arguments"

@@ -3,14 +3,13 @@
 from .dynamic_bias import DynamicBias
 from .learned import LearnedPosition
 from .peg import PEG
-from .relative_bias import ClassRelativeBias, CopiedBias, DistanceBias, RelativeBias
+from .relative_bias import ClassRelativeBias, DistanceBias, RelativeBias
 from .rotary import Rotary2d
 from .sine import SinePosition1d, SinePosition2d
 
 __all__ = [
     "PEG",
     "ClassRelativeBias",
-    "CopiedBias",
     "DistanceBias",
     "DynamicBias",
     "LearnedPosition",

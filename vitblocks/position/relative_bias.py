@@ -134,22 +134,3 @@ class ClassRelativeBias(nn.Module):
         above = torch.cat([among, repeat(to_patch, "heads -> heads n m", n=prefix, m=places)], dim=2)
         below = torch.cat([repeat(to_prefix, "heads -> heads n m", n=places, m=prefix), self.patches(grid)], dim=2)
         return torch.cat([above, below], dim=1)
-
-
-@part
-class CopiedBias(nn.Module):
-    """A block's own copy of a position bias that the published model shares between its blocks.
-
-    No module is shared here, so copies learn apart. :mod:`vitblocks.checkpoint` loads all of them from the one that is published, and
-    exports them as one if they agree.
-
-    Args:
-        bias: a finished position bias.
-    """
-
-    def __init__(self, bias: nn.Module) -> None:
-        super().__init__()
-        self.bias = bias
-
-    def forward(self, grid: Grid, prefix: int = 0) -> Tensor:
-        return self.bias(grid, prefix)

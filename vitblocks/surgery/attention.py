@@ -12,10 +12,8 @@ from ..attention import (
     ClassAttention,
     ConvProjectionAttention,
     DilatedWindows,
-    DownsamplingAttention,
     GlobalAttention,
     ReducedAttention,
-    RegionalAttention,
     ShiftedWindows,
     WindowAttention,
     Windows,
@@ -24,6 +22,8 @@ from ..attention.base import SelfAttention
 from ..grid import to_pair
 from ..model import Model
 from ..pool import AttentionPool
+from ..zoo.levit import DownsamplingAttention
+from ..zoo.regionvit import RegionalAttention
 from .carry import carry_over
 from .family import Family, Options, taken
 from .ledger import Ledger

@@ -16,8 +16,8 @@ from ..grid import Grid, Size, to_pair
 from ..inspect.extract import token_pairs
 from ..inspect.summary import macs
 from ..model import Model, Stage
-from ..multi_scale import MultiScaleBlock
 from ..prefix import PerToken
+from ..zoo.cross_vit import MultiScaleBlock
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 TOWERS = ("small", "large")

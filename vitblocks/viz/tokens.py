@@ -14,8 +14,7 @@ from ..grid import image_grid
 from ..inspect import capture, extract
 from ..inspect.attribution import evaluating
 from ..objectives.masking import Pictures
-from ..pool import TokenSampler
-from ..pool.adaptive_sampling import DROPPED, original_ids
+from ..zoo.ats_vit import DROPPED, TokenSampler, original_ids
 from .drawing import caption, draw_picture, draw_veil, sheet
 from .maps import check_words
 from .pixels import drawable, values

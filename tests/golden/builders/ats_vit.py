@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from tests.golden.case import Case
 from tests.golden.check import Builder
 from vitblocks.inspect.capture import capture
-from vitblocks.pool import DROPPED, KeepPadding, TokenSampler, original_ids
-from vitblocks.zoo.ats_vit import ATSViT
+from vitblocks.zoo.ats_vit import DROPPED, ATSViT, KeepPadding, TokenSampler, original_ids
 
 
 def ats(config: dict[str, Any]) -> ATSViT:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from tests.golden.case import Case
 from tests.golden.check import Builder
-from vitblocks import ConvEmbed, CrossViT, ThreeConvStem
+from vitblocks import ConvEmbed, CrossViT
+from vitblocks.zoo.cross_vit import ThreeConvStem
 
 
 def cross_vit(config: dict[str, Any], image_size: int, branch_sizes: list[int]) -> CrossViT:

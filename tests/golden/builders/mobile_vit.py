@@ -9,20 +9,11 @@ from torch import Tensor, nn
 
 from tests.golden.case import Case
 from tests.golden.check import Builder
-from vitblocks import (
-    Block,
-    ConvFusion,
-    GlobalAttention,
-    Interleaved,
-    Mlp,
-    MobileViT,
-    PerToken,
-    ResizeToMultiple,
-    layer_norm,
-)
+from vitblocks import Block, GlobalAttention, Mlp, MobileViT, PerToken, layer_norm
 from vitblocks.attention import SoftmaxAttend
 from vitblocks.embed.inverted_residual import make_divisible
 from vitblocks.grid import to_map, to_tokens
+from vitblocks.zoo.mobile_vit import ConvFusion, Interleaved, ResizeToMultiple
 
 
 def timm(config: dict[str, Any]) -> MobileViT:

@@ -7,8 +7,9 @@ from typing import Any
 from torch import nn
 
 from tests.golden.check import Builder
-from vitblocks import NesT, SameMaxPool2d
+from vitblocks import NesT
 from vitblocks.feedforward import TanhGELU
+from vitblocks.zoo.nest import SameMaxPool2d
 
 
 def nest(config: dict[str, Any]) -> NesT:

@@ -15,7 +15,6 @@ from vitblocks import (
     ClassRelativeBias,
     ClassToken,
     ConvEmbed,
-    CopiedBias,
     GlobalAttention,
     LayerNorm,
     LearnedPosition,
@@ -25,6 +24,7 @@ from vitblocks import (
     Stage,
     ViT,
 )
+from vitblocks.objectives.simmim import CopiedBias
 
 
 def relative_vit(config: dict[str, Any]) -> Model:

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from tests.golden.case import Case
 from tests.golden.check import Builder
-from vitblocks import T2TViT, TokenTransformer, token_performer
+from vitblocks import T2TViT
+from vitblocks.zoo.t2t import TokenTransformer, token_performer
 
 
 def t2t(config: dict[str, Any]) -> T2TViT:

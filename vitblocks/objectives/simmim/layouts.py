@@ -1,0 +1,121 @@
+"""Key maps of SimMIM around a ViT."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ...checkpoint.address import addresses
+from ...checkpoint.block import HF_BLOCK
+from ...checkpoint.rules import Computed, KeyMap, Rule, Table, within
+from ...checkpoint.transforms import Compose, Functions, Reorder, Tied
+from ...position import ClassRelativeBias
+from ...position.relative_bias import pad_prefix, pairwise
+
+if TYPE_CHECKING:
+    from .objective import SimMIM
+
+
+# Theirs has no bias for the keys. Where ours got one it can go: it adds the same to all logits of a query.
+_WITHOUT_KEY_BIAS = Functions(
+    lambda theirs: (torch.cat([theirs[0], torch.zeros_like(theirs[0]), theirs[1]]),),
+    lambda ours: (ours[0].chunk(3)[0], ours[0].chunk(3)[2]),
+)
+
+# Theirs is one table with the three rows of prefix tokens at the end.
+_WITH_PAIRS = Functions(
+    lambda theirs: (theirs[0][:-3], theirs[0][-3:]),
+    lambda ours: (torch.cat([*ours]),),
+)
+
+
+def _decoder(model: SimMIM) -> tuple[Rule, ...]:
+    """Theirs is a convolution of 1x1 and a pixel shuffle, whose channel is the slowest; ours is a Linear with the channel fastest."""
+    (rows, columns), channels = model.stride, model.encoder.channels
+    pixels = Reorder([channel * rows * columns + i for i in range(rows * columns) for channel in range(channels)])
+    as_matrix = Functions(lambda x: tuple(t.flatten(1) for t in x), lambda x: tuple(t[:, :, None, None] for t in x))
+    return (
+        Rule("decoder.0.weight", "decoder.weight", Compose(as_matrix, pixels)),
+        Rule("decoder.0.bias", "decoder.bias", pixels),
+    )
+
+
+def _table_index(bias: ClassRelativeBias) -> Tensor:
+    """Where in the whole table the bias of each pair of tokens stands, the class token first: ``(1 + H*W, 1 + H*W)``."""
+    places, device = bias.patches.table.shape[0], bias.pairs.device
+    table = torch.arange(places, device=device).view(1, -1, 2 * bias.patches.grid[1] - 1)
+    index = pad_prefix(pairwise(table), 1)[0]
+    index[0, :], index[:, 0], index[0, 0] = places, places + 1, places + 2
+    return index
+
+
+_BLOCK = (
+    Rule("gamma_1", "shortcut1.scale.weight"),
+    Rule("gamma_2", "shortcut2.scale.weight"),
+    Rule(("attn.q_bias", "attn.v_bias"), "attn.qkv.bias", _WITHOUT_KEY_BIAS),
+    Rule(
+        "attn.relative_position_bias_table",
+        ("attn.position_bias.patches.table", "attn.position_bias.pairs"),
+        _WITH_PAIRS,
+    ),
+    Rule("{p}", "{p}"),
+)
+
+
+def _shared_bias(model: SimMIM) -> Table:
+    """The table that theirs shares between the blocks; every block of ours has a copy."""
+    copies = [
+        place.removesuffix(".bias.pairs")
+        for place in addresses(model)
+        if place.endswith(".attn.position_bias.bias.pairs")
+    ]
+    if not copies:
+        return ()
+    each = Functions(
+        lambda theirs: _WITH_PAIRS.forward(theirs) * len(copies),
+        lambda ours: Tied(len(copies)).forward(
+            tuple(_WITH_PAIRS.inverse(ours[i : i + 2])[0] for i in range(0, len(ours), 2))
+        ),
+    )
+    ours = tuple(f"{copy}.bias.{part}" for copy in copies for part in ("patches.table", "pairs"))
+    return (
+        Rule("encoder.rel_pos_bias.relative_position_bias_table", ours, each),
+        Computed("encoder.rel_pos_bias.relative_position_index", at=ours[1], function=_table_index),
+    )
+
+
+def official(model: SimMIM) -> Table:
+    """The authors' SimMIM of a VisionTransformerForSimMIM: relative biases in every block, or shared by all."""
+    return (
+        Rule("encoder.cls_token", "encoder.stages.0.class_token.token"),
+        Rule("encoder.pos_embed", "encoder.stages.0.learned_position.table"),
+        Rule("encoder.mask_token", "mask_token"),
+        Rule("encoder.patch_embed.proj.{p}", "encoder.embed.conv.{p}"),
+        *_shared_bias(model),
+        *within("encoder.blocks.{b}", "encoder.stages.0.blocks.{b}", _BLOCK),
+        Computed(
+            "encoder.blocks.{b}.attn.relative_position_index",
+            at="encoder.stages.0.blocks.{b}.attn.position_bias.pairs",
+            function=_table_index,
+        ),
+        Rule("encoder.norm.{p}", "encoder.norm.{p}"),
+        *_decoder(model),
+    )
+
+
+def hf(model: SimMIM) -> Table:
+    """Hugging Face's ViTForMaskedImageModeling."""
+    return (
+        Rule("vit.embeddings.cls_token", "encoder.stages.0.class_token.token"),
+        Rule("vit.embeddings.mask_token", "mask_token"),
+        Rule("vit.embeddings.position_embeddings", "encoder.stages.0.learned_position.table"),
+        Rule("vit.embeddings.patch_embeddings.projection.{p}", "encoder.embed.conv.{p}"),
+        *within("vit.layers.{b}", "encoder.stages.0.blocks.{b}", HF_BLOCK),
+        Rule("vit.layernorm.{p}", "encoder.norm.{p}"),
+        *_decoder(model),
+    )
+
+
+LAYOUTS: dict[str, KeyMap] = {"official": official, "hf": hf}

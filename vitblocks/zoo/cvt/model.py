@@ -1,0 +1,186 @@
+"""CvT: Introducing Convolutions to Vision Transformers (arXiv:2103.15808)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from ...attention import ConvProjectionAttention, SoftmaxAttend
+from ...block import Block
+from ...embed import ConvDownsample, ConvEmbed
+from ...feedforward import Activation, Mlp, QuickGELU
+from ...head import linear_head
+from ...init import trunc_normal_linear
+from ...model import Model, Stage
+from ...norm import layer_norm
+from ...pool import ClassPool
+from ...prefix import ClassToken, PerToken
+from ...registry import Variant, Variants, part
+from ...residual import drop_path_schedule
+from .layouts import LAYOUTS
+
+
+@dataclass(frozen=True)
+class StageSizes:
+    """The sizes of one stage; kernel and stride are those of its embedding."""
+
+    dim: int
+    kernel_size: int
+    stride: int
+    proj_kernel_size: int
+    kv_stride: int
+    heads: int
+    depth: int
+    mlp_mult: float
+
+    @property
+    def padding(self) -> int:
+        """Half of what patches overlap by, rounded up: 2 for a kernel of 7 with stride 4, 1 for 3 with 2, as published."""
+        return max(-(-(self.kernel_size - self.stride) // 2), 0)
+
+
+@part
+class CvT(Model):
+    """Overlapping convolutional embeddings between stages, convolutional projections of queries, keys and values, no positions.
+
+    The class token joins in the third stage. Initialised as the authors do: Linears a truncated normal of standard deviation 0.02 with
+    zero biases, the class token alike, convolutions and the head's bias as PyTorch does. Every image size works from 3 pixels on.
+
+    Args:
+        num_classes: 0 for features.
+        s1_emb_dim ... s3_emb_dim: channels of each stage.
+        s1_emb_kernel, s1_emb_stride ...: of the convolution that embeds patches.
+        s1_proj_kernel ...: of the depthwise convolutions before queries, keys and values.
+        s1_kv_proj_stride ...: stride of those before keys and values.
+        s1_heads, s1_depth ...: attention heads, blocks.
+        s1_mlp_mult ...: hidden width of the feed-forward over the channels.
+        dropout: after the attention's projection, both Linears of the feed-forward, and the embeddings.
+        channels: of the image.
+        qkv_bias: whether the projections' Linears have a bias.
+        attn_dropout: on the attention weights.
+        drop_path: of the last block, rising linearly from 0 over the third stage; the others have none, as published.
+        activation: factory of the feed-forward's activation; the authors' code has QuickGELU, Hugging Face's the exact GELU.
+    """
+
+    layouts = LAYOUTS
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        s1_emb_dim: int = 64,
+        s1_emb_kernel: int = 7,
+        s1_emb_stride: int = 4,
+        s1_proj_kernel: int = 3,
+        s1_kv_proj_stride: int = 2,
+        s1_heads: int = 1,
+        s1_depth: int = 1,
+        s1_mlp_mult: float = 4,
+        s2_emb_dim: int = 192,
+        s2_emb_kernel: int = 3,
+        s2_emb_stride: int = 2,
+        s2_proj_kernel: int = 3,
+        s2_kv_proj_stride: int = 2,
+        s2_heads: int = 3,
+        s2_depth: int = 2,
+        s2_mlp_mult: float = 4,
+        s3_emb_dim: int = 384,
+        s3_emb_kernel: int = 3,
+        s3_emb_stride: int = 2,
+        s3_proj_kernel: int = 3,
+        s3_kv_proj_stride: int = 2,
+        s3_heads: int = 4,
+        s3_depth: int = 10,
+        s3_mlp_mult: float = 4,
+        dropout: float = 0.0,
+        channels: int = 3,
+        qkv_bias: bool = True,
+        attn_dropout: float = 0.0,
+        drop_path: float = 0.0,
+        activation: Activation = QuickGELU,
+    ) -> None:
+        sizes = [
+            StageSizes(*row)
+            for row in zip(
+                (s1_emb_dim, s2_emb_dim, s3_emb_dim),
+                (s1_emb_kernel, s2_emb_kernel, s3_emb_kernel),
+                (s1_emb_stride, s2_emb_stride, s3_emb_stride),
+                (s1_proj_kernel, s2_proj_kernel, s3_proj_kernel),
+                (s1_kv_proj_stride, s2_kv_proj_stride, s3_kv_proj_stride),
+                (s1_heads, s2_heads, s3_heads),
+                (s1_depth, s2_depth, s3_depth),
+                (s1_mlp_mult, s2_mlp_mult, s3_mlp_mult),
+                strict=True,
+            )
+        ]
+        norm = layer_norm(1e-5)
+
+        def blocks(size: StageSizes, drop_path: float = 0.0) -> list[nn.Module]:
+            return [
+                Block(
+                    size.dim,
+                    ConvProjectionAttention(
+                        size.dim,
+                        size.heads,
+                        kernel_size=size.proj_kernel_size,
+                        kv_stride=size.kv_stride,
+                        qkv_bias=qkv_bias,
+                        attend=SoftmaxAttend(scale=size.dim**-0.5, dropout=attn_dropout),
+                        dropout=dropout,
+                    ),
+                    Mlp(size.dim, int(size.dim * size.mlp_mult), activation=activation, dropout=dropout),
+                    norm=norm,
+                    drop_path=rate,
+                )
+                for rate in drop_path_schedule(drop_path, size.depth)
+            ]
+
+        def transition(before: StageSizes, size: StageSizes) -> nn.Module:
+            return ConvDownsample(before.dim, size.dim, size.kernel_size, stride=size.stride, padding=size.padding)
+
+        first, second, third = sizes
+        super().__init__(
+            embed=ConvEmbed(
+                first.kernel_size,
+                first.dim,
+                channels=channels,
+                stride=first.stride,
+                padding=first.padding,
+                norm=norm(first.dim),
+            ),
+            stages=[
+                Stage([PerToken(nn.Dropout(dropout)), *blocks(first)]),
+                Stage([PerToken(nn.Dropout(dropout)), *blocks(second)], transition(first, second)),
+                Stage(
+                    [ClassToken(third.dim), PerToken(nn.Dropout(dropout)), *blocks(third, drop_path)],
+                    transition(second, third),
+                ),
+            ],
+            norm=norm(third.dim),
+            pool=ClassPool(),
+            head=linear_head(third.dim, num_classes),
+        )
+        self.stages.apply(trunc_normal_linear)
+        if isinstance(self.head, nn.Linear):
+            nn.init.trunc_normal_(self.head.weight, std=0.02)
+
+
+def _variant(dims: Sequence[int], heads: Sequence[int], depths: Sequence[int], drop_path: float) -> Variant:
+    options: dict[str, object] = {"drop_path": drop_path}
+    for i, (dim, head_count, depth) in enumerate(zip(dims, heads, depths, strict=True), start=1):
+        options |= {f"s{i}_emb_dim": dim, f"s{i}_heads": head_count, f"s{i}_depth": depth}
+    return Variant(CvT, options)
+
+
+_SMALL = ((64, 192, 384), (1, 3, 6))
+
+# Table 2 of the paper, with the drop path rates of the authors' configurations. No weight depends on the size of the image.
+VARIANTS: Variants = {
+    "cvt_13_224": _variant(*_SMALL, (1, 2, 10), 0.1),
+    "cvt_13_384": _variant(*_SMALL, (1, 2, 10), 0.1),
+    "cvt_21_224": _variant(*_SMALL, (1, 4, 16), 0.1),
+    "cvt_21_384": _variant(*_SMALL, (1, 4, 16), 0.1),
+    "cvt_w24_384": _variant((192, 768, 1024), (3, 12, 16), (2, 2, 20), 0.3),
+}

@@ -1,0 +1,97 @@
+"""Key maps of MobileViT."""
+
+from __future__ import annotations
+
+from ...checkpoint.rules import KeyMap, Rule, within
+from ...checkpoint.transforms import Functions
+
+FUSION_TIMM = (
+    Rule("conv_kxk.conv.{p}", "local.conv.{p}"),
+    Rule("conv_kxk.bn.{p}", "local.norm.{p}"),
+    Rule("conv_1x1.{p}", "expand.{p}"),
+    Rule("norm.{p}", "inner.layer.layers.{n}.module.{p}"),
+    Rule("transformer.{i}.{p}", "inner.layer.layers.{i}.{p}"),
+    Rule("conv_proj.conv.{p}", "project.conv.{p}"),
+    Rule("conv_proj.bn.{p}", "project.norm.{p}"),
+    Rule("conv_fusion.conv.{p}", "fuse.conv.{p}"),
+    Rule("conv_fusion.bn.{p}", "fuse.norm.{p}"),
+)
+"""timm's MobileVitBlock."""
+
+FUSION_LAYOUTS: dict[str, KeyMap] = {"timm": FUSION_TIMM}
+
+POINTWISE = Functions(
+    lambda theirs: tuple(kernel[..., 0, 0] for kernel in theirs),
+    lambda ours: tuple(weight[..., None, None] for weight in ours),
+)
+"""Theirs is a 1x1 convolution, ours a Linear."""
+
+
+_INVERTED_TIMM = (
+    Rule("conv1_1x1.conv.{p}", "expand.conv.{p}"),
+    Rule("conv1_1x1.bn.{p}", "expand.norm.{p}"),
+    Rule("conv2_kxk.conv.{p}", "depthwise.conv.{p}"),
+    Rule("conv2_kxk.bn.{p}", "depthwise.norm.{p}"),
+    Rule("conv3_1x1.conv.{p}", "project.conv.{p}"),
+    Rule("conv3_1x1.bn.{p}", "project.norm.{p}"),
+)
+
+TIMM = (
+    Rule("stem.conv.{p}", "embed.conv.conv.{p}"),
+    Rule("stem.bn.{p}", "embed.conv.norm.{p}"),
+    *within("stages.0.0", "stages.0.on_map.conv", _INVERTED_TIMM),
+    *within("stages.0.{i}", "stages.0.on_map_{i}.conv", _INVERTED_TIMM),
+    *within("stages.{s}.0", "stages.{s}.transition.conv", _INVERTED_TIMM),
+    *within("stages.1.1", "stages.1.on_map.conv", _INVERTED_TIMM),
+    *within("stages.1.{i+1}", "stages.1.on_map_{i}.conv", _INVERTED_TIMM),
+    *within("stages.{s}.1", "stages.{s}.blocks.0", FUSION_TIMM),
+    Rule("final_conv.conv.weight", "norm.0.linear.weight", POINTWISE),
+    Rule("final_conv.bn.{p}", "norm.0.norm.bn.{p}"),
+    Rule("head.fc.{p}", "head.1.{p}"),
+)
+"""timm's ByobNet with a MobileViT configuration."""
+
+
+def _unit(name: str, ours: str) -> tuple[Rule, Rule]:
+    """A convolution of the authors' code, with what follows it in the same block."""
+    return (
+        Rule(f"{name}.block.conv.{{p}}", f"{ours}.conv.{{p}}"),
+        Rule(f"{name}.block.norm.{{p}}", f"{ours}.norm.{{p}}"),
+    )
+
+
+_INVERTED_OFFICIAL = (
+    *_unit("block.exp_1x1", "expand"),
+    *_unit("block.conv_3x3", "depthwise"),
+    *_unit("block.red_1x1", "project"),
+)
+
+_FUSION_OFFICIAL = (
+    *_unit("local_rep.conv_3x3", "local"),
+    Rule("local_rep.conv_1x1.block.conv.{p}", "expand.{p}"),
+    Rule("global_rep.{n}.{p}", "inner.layer.layers.{n}.module.{p}"),
+    Rule("global_rep.{i}.pre_norm_mha.0.{p}", "inner.layer.layers.{i}.norm1.{p}"),
+    Rule("global_rep.{i}.pre_norm_mha.1.qkv_proj.{p}", "inner.layer.layers.{i}.attn.qkv.{p}"),
+    Rule("global_rep.{i}.pre_norm_mha.1.out_proj.{p}", "inner.layer.layers.{i}.attn.proj.{p}"),
+    Rule("global_rep.{i}.pre_norm_ffn.0.{p}", "inner.layer.layers.{i}.norm2.{p}"),
+    Rule("global_rep.{i}.pre_norm_ffn.1.{p}", "inner.layer.layers.{i}.mlp.fc1.{p}"),
+    Rule("global_rep.{i}.pre_norm_ffn.4.{p}", "inner.layer.layers.{i}.mlp.fc2.{p}"),
+    *_unit("conv_proj", "project"),
+    *_unit("fusion", "fuse"),
+)
+
+OFFICIAL = (
+    *_unit("conv_1", "embed.conv"),
+    *within("layer_1.0", "stages.0.on_map.conv", _INVERTED_OFFICIAL),
+    *within("layer_1.{i}", "stages.0.on_map_{i}.conv", _INVERTED_OFFICIAL),
+    *within("layer_{s+1}.0", "stages.{s}.transition.conv", _INVERTED_OFFICIAL),
+    *within("layer_2.1", "stages.1.on_map.conv", _INVERTED_OFFICIAL),
+    *within("layer_2.{i+1}", "stages.1.on_map_{i}.conv", _INVERTED_OFFICIAL),
+    *within("layer_{s+1}.1", "stages.{s}.blocks.0", _FUSION_OFFICIAL),
+    Rule("conv_1x1_exp.block.conv.weight", "norm.0.linear.weight", POINTWISE),
+    Rule("conv_1x1_exp.block.norm.{p}", "norm.0.norm.bn.{p}"),
+    Rule("classifier.fc.{p}", "head.1.{p}"),
+)
+"""The authors' code, ml-cvnets."""
+
+LAYOUTS: dict[str, KeyMap] = {"timm": TIMM, "official": OFFICIAL}

@@ -1,0 +1,142 @@
+"""NesT: Nested Hierarchical Transformer (arXiv:2105.12723)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+from torch import nn
+
+from ...attention import LocalWindowAttention, SoftmaxAttend
+from ...block import Block
+from ...embed import ConvEmbed
+from ...feedforward import Activation, Mlp, TanhGELU
+from ...grid import Size
+from ...head import linear_head
+from ...init import trunc_normal_conv, trunc_normal_linear
+from ...model import Model, Stage
+from ...norm import LayerNorm
+from ...pool import MeanPool
+from ...position import LearnedPosition
+from ...prefix import PerToken
+from ...registry import Variant, Variants, part
+from ...residual import drop_path_schedule
+from ..sizes import check_levels, patch_grid
+from .layouts import LAYOUTS
+from .parts import BlockAggregation, SameMaxPool2d
+
+
+@part
+class NesT(Model):
+    """Attention within the blocks of an image, which merge four to one from level to level.
+
+    Every level attends in blocks of the same size; their number is divided by four each time. Initialised as the published code:
+    Linears, convolutions and positions a truncated normal of standard deviation 0.02, biases zero. Other image sizes than
+    ``image_size`` work: positions are resized, and blocks keep their size.
+
+    Args:
+        image_size, patch_size: an int or a (height, width).
+        dim, heads: of the first level; both double from level to level unless given one by one.
+        num_hierarchies: levels.
+        block_repeats: transformer blocks of each level, the finest first.
+        num_classes: 0 for features.
+        mlp_mult: hidden width of the feed-forward over the channels.
+        channels: of the image.
+        dropout: after the attention's projection, both Linears of the feed-forward, and the positions.
+        attn_dropout: on the attention weights.
+        drop_path: of the last block, rising linearly from 0.
+        activation: factory of the feed-forward's activation: GELU by its tanh approximation, as in the authors' code.
+        pool: factory of the pooling between levels: 3x3 with SAME padding, as in the authors' code.
+
+    Raises:
+        ValueError: the patches do not divide into ``2 ** (num_hierarchies - 1)`` blocks along each side.
+    """
+
+    layouts = LAYOUTS
+
+    def __init__(
+        self,
+        *,
+        image_size: Size,
+        patch_size: Size,
+        dim: int | Sequence[int],
+        heads: int | Sequence[int],
+        num_hierarchies: int,
+        block_repeats: int | Sequence[int],
+        num_classes: int,
+        mlp_mult: float = 4,
+        channels: int = 3,
+        dropout: float = 0.0,
+        attn_dropout: float = 0.0,
+        drop_path: float = 0.0,
+        activation: Activation = TanhGELU,
+        pool: Callable[[], nn.Module] = SameMaxPool2d,
+    ) -> None:
+        dims = per_level("dim", dim, num_hierarchies, growth=2)
+        all_heads = per_level("heads", heads, num_hierarchies, growth=2)
+        depths = per_level("block_repeats", block_repeats, num_hierarchies, growth=1)
+        grid = patch_grid(image_size, patch_size)
+        window = check_levels(grid, num_hierarchies)
+        rates = iter(drop_path_schedule(drop_path, sum(depths)))
+
+        def level(i: int) -> list[nn.Module]:
+            blocks = [
+                Block(
+                    dims[i],
+                    LocalWindowAttention(
+                        dims[i],
+                        all_heads[i],
+                        window=window,
+                        attend=SoftmaxAttend(dropout=attn_dropout),
+                        dropout=dropout,
+                    ),
+                    Mlp(dims[i], int(dims[i] * mlp_mult), activation=activation, dropout=dropout),
+                    drop_path=next(rates),
+                )
+                for _ in range(depths[i])
+            ]
+            position = LearnedPosition(dims[i], (grid[0] >> i, grid[1] >> i))
+            return [position, PerToken(nn.Dropout(dropout)), *blocks]
+
+        super().__init__(
+            embed=ConvEmbed(patch_size, dims[0], channels=channels),
+            stages=[
+                Stage(level(0)),
+                *(
+                    Stage(level(i), transition=BlockAggregation(before, after, pool=pool()))
+                    for i, (before, after) in enumerate(pairwise(dims), start=1)
+                ),
+            ],
+            norm=LayerNorm(dims[-1]),
+            pool=MeanPool(),
+            head=linear_head(dims[-1], num_classes),
+            image_size=image_size,
+        )
+        self.apply(trunc_normal_linear)
+        self.apply(trunc_normal_conv)
+
+
+def per_level(name: str, value: int | Sequence[int], levels: int, growth: int) -> tuple[int, ...]:
+    """``value`` for each level: as it is if it names each, else growing from level to level.
+
+    Raises:
+        ValueError: it names another number of levels.
+    """
+    if isinstance(value, int):
+        return tuple(value * growth**i for i in range(levels))
+    if len(value) != levels:
+        raise ValueError(f"{name} must be an int or one for each of {levels} levels, got {tuple(value)}")
+    return tuple(value)
+
+
+def _variant(dim: int, heads: int, depths: tuple[int, int, int], drop_path: float) -> Variant:
+    sizes = {"image_size": 224, "patch_size": 4, "dim": dim, "heads": heads, "num_hierarchies": 3}
+    return Variant(NesT, {**sizes, "block_repeats": depths, "drop_path": drop_path})
+
+
+# Section 4.1 of the paper, with the stochastic depth of the authors' configurations.
+VARIANTS: Variants = {
+    "nest_tiny": _variant(96, 3, (2, 2, 8), 0.2),
+    "nest_small": _variant(96, 3, (2, 2, 20), 0.3),
+    "nest_base": _variant(128, 4, (2, 2, 20), 0.5),
+}

@@ -1,0 +1,141 @@
+"""PiT: Rethinking Spatial Dimensions of Vision Transformers (arXiv:2103.16302)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+from torch import nn
+from typing_extensions import Required
+
+from ...embed import ConvEmbed
+from ...embed.adaptors import sliding_grid
+from ...grid import Size, to_pair
+from ...head import linear_head
+from ...model import Model, Stage
+from ...norm import LayerNorm
+from ...pool import ClassPool
+from ...position import LearnedPosition
+from ...prefix import ClassToken, PerToken
+from ...registry import Variant, Variants, part
+from ...residual import drop_path_schedule
+from ..sizes import prefix_count
+from ..vit import vit_blocks
+from .layouts import LAYOUTS
+from .parts import PoolingDownsample
+
+
+class PiTOptions(TypedDict, total=False):
+    """Keywords of :class:`PiT` that its distilled student passes on."""
+
+    image_size: Required[Size]
+    patch_size: Required[Size]
+    heads: Required[int]
+    mlp_dim: Required[int]
+    dropout: float
+    emb_dropout: float
+    channels: int
+    attn_dropout: float
+    drop_path: float
+    stride: Size | None
+
+
+@part
+class PiT(Model):
+    """ViT whose map is halved and whose channels double between stages, by a depthwise convolution; the class token goes along.
+
+    Patches overlap by half. Positions are added to the patches alone, before the class token joins. From stage to stage heads and the
+    feed-forward double along with ``dim``, so that the channels of a head stay. Initialised as the authors do: tokens and positions a
+    truncated normal of standard deviation 0.02, Linears and convolutions PyTorch's default. Every image size works that holds a patch:
+    positions are resized.
+
+    Args:
+        image_size, patch_size: an int or a (height, width).
+        dim, heads, mlp_dim: width, attention heads and hidden width of the feed-forward of the first stage.
+        num_classes: 0 for features.
+        depth: blocks of each stage.
+        dropout: after the attention's projection and both Linears of the feed-forward.
+        emb_dropout: after the positions.
+        channels: of the image.
+        attn_dropout: on the attention weights.
+        drop_path: of the last block, rising linearly from 0.
+        stride: pixels between patches; half of ``patch_size`` if None.
+        prefix_tokens: learned tokens before the patches, the class token first.
+
+    Raises:
+        ValueError: ``image_size`` is smaller than a patch, ``depth`` is empty, or ``dim`` does not divide into heads.
+    """
+
+    layouts = LAYOUTS
+
+    def __init__(
+        self,
+        *,
+        image_size: Size,
+        patch_size: Size,
+        dim: int,
+        num_classes: int,
+        depth: Sequence[int],
+        heads: int,
+        mlp_dim: int,
+        dropout: float = 0.0,
+        emb_dropout: float = 0.0,
+        channels: int = 3,
+        attn_dropout: float = 0.0,
+        drop_path: float = 0.0,
+        stride: Size | None = None,
+        prefix_tokens: int = 1,
+    ) -> None:
+        if not depth:
+            raise ValueError("depth must name the blocks of at least one stage, got none")
+        patch = to_pair(patch_size, "patch_size")
+        step = (max(patch[0] // 2, 1), max(patch[1] // 2, 1)) if stride is None else to_pair(stride, "stride")
+        grid = sliding_grid(to_pair(image_size, "image_size"), patch, step)
+        rates = iter(drop_path_schedule(drop_path, sum(depth)))
+        stages = [
+            vit_blocks(
+                dim * 2**i,
+                heads * 2**i,
+                mlp_dim * 2**i,
+                [next(rates) for _ in range(blocks)],
+                dropout=dropout,
+                attn_dropout=attn_dropout,
+            )
+            for i, blocks in enumerate(depth)
+        ]
+        last = dim * 2 ** (len(depth) - 1)
+        super().__init__(
+            embed=ConvEmbed(patch, dim, channels=channels, stride=step),
+            stages=[
+                Stage(
+                    [
+                        LearnedPosition(dim, grid),
+                        PerToken(nn.Dropout(emb_dropout)),
+                        ClassToken(dim, prefix_count("cls", prefix_tokens)),
+                        *stages[0],
+                    ]
+                ),
+                *(
+                    Stage(blocks, transition=PoolingDownsample(dim * 2**i, dim * 2 ** (i + 1)))
+                    for i, blocks in enumerate(stages[1:])
+                ),
+            ],
+            norm=LayerNorm(last),
+            pool=ClassPool(),
+            head=linear_head(last, num_classes),
+            image_size=image_size,
+        )
+
+
+def _variant(patch_size: int, dim: int, heads: int, depth: tuple[int, int, int]) -> Variant:
+    sizes = {"image_size": 224, "patch_size": patch_size, "dim": dim, "heads": heads, "mlp_dim": 4 * dim}
+    return Variant(PiT, {**sizes, "depth": depth})
+
+
+# Table 1 of the paper.
+VARIANTS: Variants = {
+    "pit_ti_224": _variant(16, 64, 2, (2, 6, 4)),
+    "pit_xs_224": _variant(16, 96, 2, (2, 6, 4)),
+    "pit_s_224": _variant(16, 144, 3, (2, 6, 4)),
+    "pit_b_224": _variant(14, 256, 4, (3, 6, 4)),
+}

@@ -1,0 +1,104 @@
+"""Swin: Hierarchical Vision Transformer using Shifted Windows (arXiv:2103.14030)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import nn
+
+from ...attention import LocalWindowAttention, SoftmaxAttend
+from ...block import Block
+from ...embed import ConvEmbed, PatchMerging
+from ...feedforward import Mlp
+from ...grid import Size, to_pair
+from ...head import linear_head
+from ...init import trunc_normal_linear
+from ...model import Model, Stage
+from ...norm import layer_norm
+from ...pool import MeanPool
+from ...position import RelativeBias
+from ...prefix import PerToken
+from ...registry import part
+from ...residual import drop_path_schedule
+from .layouts import LAYOUTS
+
+
+@part
+class Swin(Model):
+    """Windows, shifted by half in every other block, with relative position bias; patches merge between stages.
+
+    Initialised as the authors do: Linears and bias tables a truncated normal of standard deviation 0.02, biases zero. Every image size
+    works whose patches merge evenly; windows are padded, and padding is not attended to.
+
+    Args:
+        num_classes: 0 for features.
+        patch_size: an int or a (height, width).
+        dim: channels of the first stage; they double from stage to stage.
+        depths, heads: blocks and attention heads of each stage.
+        window: an int or a (height, width).
+        mlp_ratio: hidden width of the feed-forward over the channels.
+        channels: of the image.
+        dropout: after the attention's projection, both Linears of the feed-forward, and the embedding.
+        attn_dropout: on the attention weights.
+        drop_path: of the last block, rising linearly from 0.
+        qkv_bias: whether the qkv projection has a bias.
+    """
+
+    layouts = LAYOUTS
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        patch_size: Size = 4,
+        dim: int = 96,
+        depths: Sequence[int] = (2, 2, 6, 2),
+        heads: Sequence[int] = (3, 6, 12, 24),
+        window: Size = 7,
+        mlp_ratio: float = 4.0,
+        channels: int = 3,
+        dropout: float = 0.0,
+        attn_dropout: float = 0.0,
+        drop_path: float = 0.1,
+        qkv_bias: bool = True,
+    ) -> None:
+        norm = layer_norm(1e-5)
+        dims = [dim * 2**i for i in range(len(depths))]
+        rows, columns = to_pair(window, "window")
+        rates = iter(drop_path_schedule(drop_path, sum(depths)))
+
+        def blocks(width: int, depth: int, count: int) -> list[nn.Module]:
+            return [
+                Block(
+                    width,
+                    LocalWindowAttention(
+                        width,
+                        count,
+                        window=(rows, columns),
+                        shift=(rows // 2, columns // 2) if i % 2 else 0,
+                        qkv_bias=qkv_bias,
+                        attend=SoftmaxAttend(dropout=attn_dropout),
+                        position_bias=RelativeBias(count, (rows, columns)),
+                        dropout=dropout,
+                    ),
+                    Mlp(width, int(width * mlp_ratio), dropout=dropout),
+                    norm=norm,
+                    drop_path=next(rates),
+                )
+                for i in range(depth)
+            ]
+
+        stages = [blocks(*sizes) for sizes in zip(dims, depths, heads, strict=True)]
+        merges = [PatchMerging(before, after, norm=norm) for before, after in pairwise(dims)]
+        super().__init__(
+            embed=ConvEmbed(patch_size, dim, channels=channels, norm=norm(dim)),
+            stages=[
+                Stage([PerToken(nn.Dropout(dropout)), *stages[0]]),
+                *(Stage(layers, transition=merge) for layers, merge in zip(stages[1:], merges, strict=True)),
+            ],
+            norm=norm(dims[-1]),
+            pool=MeanPool(),
+            head=linear_head(dims[-1], num_classes),
+        )
+        self.apply(trunc_normal_linear)

@@ -1,0 +1,111 @@
+"""Key maps of ViT."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from ...checkpoint.block import TIMM_BLOCK
+from ...checkpoint.rules import KeyMap, Rule, Table, within
+from ...checkpoint.transforms import Inverted, PatchPixels, Same, Transform, Unsqueeze
+from ...embed import LinearEmbed, MapEmbed
+
+if TYPE_CHECKING:
+    from .model import ViT
+
+
+def timm(model: ViT) -> Table:
+    """timm's VisionTransformer; the authors' code of DeiT and DINO has the same names. Its patch embedding is a convolution."""
+    embed = model.embed
+    pixels: Transform = Same()
+    if isinstance(embed, LinearEmbed):
+        pixels = Inverted(PatchPixels(embed.patch_size, embed.channels))
+    return (
+        Rule("cls_token", "stages.0.class_token.token"),
+        Rule("pos_embed", "stages.0.learned_position.table"),
+        Rule("patch_embed.proj.weight", "embed.proj.weight", pixels),
+        Rule("patch_embed.proj.bias", "embed.proj.bias"),
+        Rule("patch_embed.proj.{p}", "embed.conv.{p}"),
+        *within("blocks.{b}", "stages.0.blocks.{b}", TIMM_BLOCK),
+        Rule("norm.{p}", "norm.{p}"),
+        Rule("fc_norm.{p}", "pool.norm.{p}"),
+        Rule("head.{p}", "head.{p}"),
+    )
+
+
+# vit-pytorch up to 0.26: norms wrap the layers (`fn`), and the final norm belongs to the head.
+_WRAPPED = (
+    *within(
+        "transformer.layers.{b}.0",
+        "stages.0.blocks.{b}",
+        (
+            Rule("norm.{p}", "norm1.{p}"),
+            Rule("fn.to_qkv.{p}", "attn.qkv.{p}"),
+            Rule("fn.to_out.0.{p}", "attn.proj.{p}"),
+        ),
+    ),
+    *within(
+        "transformer.layers.{b}.1",
+        "stages.0.blocks.{b}",
+        (
+            Rule("norm.{p}", "norm2.{p}"),
+            Rule("fn.net.0.{p}", "mlp.fc1.{p}"),
+            Rule("fn.net.3.{p}", "mlp.fc2.{p}"),
+        ),
+    ),
+    Rule("mlp_head.0.{p}", "norm.{p}"),
+    Rule("mlp_head.1.{p}", "head.{p}"),
+)
+
+# vit-pytorch from 1.0: norms inside the layers, dual patch norm, tokens and positions without a batch axis.
+_CURRENT = (
+    Rule("cls_token", "stages.0.class_token.token", Unsqueeze(0)),
+    Rule("pos_embedding", "stages.0.learned_position.table", Unsqueeze(0)),
+    Rule("to_patch_embedding.{i+1}.{p}", "embed.proj.{i}.{p}"),
+    *within(
+        "transformer.layers.{b}.0",
+        "stages.0.blocks.{b}",
+        (
+            Rule("norm.{p}", "norm1.{p}"),
+            Rule("to_qkv.{p}", "attn.qkv.{p}"),
+            Rule("to_out.0.{p}", "attn.proj.{p}"),
+        ),
+    ),
+    *within(
+        "transformer.layers.{b}.1",
+        "stages.0.blocks.{b}",
+        (
+            Rule("net.0.{p}", "norm2.{p}"),
+            Rule("net.1.{p}", "mlp.fc1.{p}"),
+            Rule("net.4.{p}", "mlp.fc2.{p}"),
+        ),
+    ),
+    Rule("transformer.norm.{p}", "norm.{p}"),
+    Rule("mlp_head.{p}", "head.{p}"),
+)
+
+
+def vit_pytorch(model: ViT) -> Table:
+    """vit-pytorch's ViT with ``pool="cls"``: of 1.26 if the patches are normed before and after their Linear, otherwise of 0.26."""
+    patches: Table = ()
+    match model.embed:
+        case LinearEmbed(proj=nn.Sequential()):
+            return _CURRENT
+        case LinearEmbed():
+            patches = (Rule("to_patch_embedding.1.{p}", "embed.proj.{p}"),)
+        case MapEmbed(conv=nn.Conv2d(kernel_size=(rows, columns), in_channels=channels)):
+            pixels = PatchPixels((rows, columns), channels)
+            patches = (
+                Rule("to_patch_embedding.1.weight", "embed.conv.weight", pixels),
+                Rule("to_patch_embedding.1.bias", "embed.conv.bias"),
+            )
+    return (
+        Rule("cls_token", "stages.0.class_token.token"),
+        Rule("pos_embedding", "stages.0.learned_position.table"),
+        *patches,
+        *_WRAPPED,
+    )
+
+
+LAYOUTS: dict[str, KeyMap] = {"timm": timm, "official": timm, "vit_pytorch": vit_pytorch}
