@@ -12,9 +12,10 @@ from weakref import ref
 import torch
 from torch import Tensor, nn
 
+from ..fast.private import backward_pass
 from ..grid import Grid, split_prefix, to_map, to_pair
 from ..model import Model
-from .frames import Frame, backward_pass, follow, is_grid, named_parts, tensors, uncompiled
+from .frames import Frame, follow, is_grid, named_parts, tensors, uncompiled
 from .select import ModuleChoice, select_modules
 
 

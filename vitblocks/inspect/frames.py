@@ -35,14 +35,6 @@ def tensors(value: Any) -> Iterator[Tensor]:
             yield from tensors(part)
 
 
-def backward_pass() -> int:
-    """Which backward pass is running, -1 for none.
-
-    Calls within another than the one that hooks were set in are those that gradient checkpointing makes a second time.
-    """
-    return torch._C._current_graph_task_id()
-
-
 def named_parts(model: nn.Module) -> dict[str, nn.Module]:
     """The modules of a model by name, what was compiled in place of its compiled wrapper.
 

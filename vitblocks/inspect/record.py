@@ -12,11 +12,11 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
-from torch.nn.modules.batchnorm import _NormBase
 
 from ..attention import Attend
+from ..fast.private import backward_pass
 from .attention_record import AttentionRecord, AttentionRecords
-from .frames import Frame, backward_pass, follow, named_parts, path, uncompiled
+from .frames import Frame, follow, named_parts, path, uncompiled
 from .places import Call, Places, TokenChoice, folded, folds, locate, unfold
 from .select import LayerChoice, select_attends
 
@@ -244,7 +244,11 @@ def _ask(attend: Attend, q: Tensor, k: Tensor, bias: Tensor | None) -> Tensor:
 
 def _norms_over_rows(attend: Attend) -> bool:
     """Whether a row's weights depend on other rows, as with batch statistics in training: then all are needed."""
-    return any(isinstance(module, _NormBase) and module.training for module in attend.modules())
+    return any(isinstance(module, _OVER_ROWS) and module.training for module in attend.modules())
+
+
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+_OVER_ROWS = (*_BATCH_NORMS, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
 
 @contextmanager
