@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from ..fast.extend import plain_type
 from .building import make
 from .torch_nn import CONTAINERS, NAME_OF, torch_arguments
 from .tree import Tree, aliases, join
@@ -64,7 +65,7 @@ def _call(module: nn.Module, path: str, owners: tuple[nn.Module, ...]) -> Descri
     if note is not None:
         args = {name: _now(value, module, path, name, owners) for name, value in note["args"].items()}
         return {"class": note["class"], "args": {name: value for name, value in args.items() if value is not _GONE}}
-    name = NAME_OF.get(type(module))
+    name = NAME_OF.get(plain_type(type(module)))
     if name is None:
         raise ValueError(_about(module, path, _why_unknown(module)))
     if name in CONTAINERS:
@@ -166,9 +167,9 @@ def _kind(module: nn.Module) -> Any:
     note = _note_of_part(module)
     if note is not None:
         return _without_paths(note, module)
-    name = NAME_OF.get(type(module))
+    name = NAME_OF.get(plain_type(type(module)))
     if name is None or name in CONTAINERS:
-        return path_of(type(module))
+        return path_of(plain_type(type(module)))
     try:
         return name, {key: encode(value, lambda _: None) for key, value in torch_arguments(module).items()}
     except Undescribed as error:

@@ -8,6 +8,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import nn
 
+from ..fast.extend import plain_type
+
 _CONV = "in_channels out_channels kernel_size stride padding dilation groups bias padding_mode"
 _CONV_TRANSPOSE = "in_channels out_channels kernel_size stride padding output_padding groups bias dilation padding_mode"
 _BATCH_NORM = "num_features eps momentum affine track_running_stats"
@@ -65,7 +67,7 @@ NAME_OF: dict[type, str] = {kind: name for name, kind in CLASSES.items()}
 
 def torch_arguments(module: nn.Module) -> dict[str, Any]:
     """The arguments that make a module of a listed class that is no container, those of their defaults left out."""
-    kind = type(module)
+    kind = plain_type(type(module))
     found = {name: _argument(module, name) for name in _ARGUMENTS[kind.__name__].split()}
     defaults = {name: parameter.default for name, parameter in signature(kind).parameters.items()}
     return {
