@@ -13,9 +13,6 @@ from vitblocks.block import Block, Chain, ClassBlock, ParallelBlock, PostNormBlo
 from vitblocks.feedforward import Mlp
 from vitblocks.norm import RMSNorm
 from vitblocks.residual import Residual
-from vitblocks.zoo.cct import CompactBlock
-from vitblocks.zoo.deepvit import RescaledBlock
-from vitblocks.zoo.mobile_vit import ConvFusion
 
 DIM, GRID = 8, (2, 3)
 
@@ -54,21 +51,6 @@ def test_parallel_block() -> None:
     torch.testing.assert_close(block(x, GRID), expected)
 
 
-def test_compact_block() -> None:
-    """The second residual starts from the normed tokens."""
-    block, x = stirred(CompactBlock(**parts())), tokens()
-    y = block.norm2(x + block.attn(block.norm1(x), GRID))
-    torch.testing.assert_close(block(x, GRID), y + block.mlp(y, GRID))
-
-
-def test_rescaled_block() -> None:
-    block, x = stirred(RescaledBlock(**parts(), scale=0.5)), tokens()
-    y = x + block.attn(block.norm1(0.5 * x), GRID) / 0.5
-    torch.testing.assert_close(block(x, GRID), y + block.mlp(block.norm2(0.5 * y), GRID) / 0.5)
-    with pytest.raises(ValueError, match="scale must be positive, got 0"):
-        RescaledBlock(**parts(), scale=0)
-
-
 def test_class_block() -> None:
     block = stirred(ClassBlock(DIM, ClassAttention(DIM, 2), Mlp(DIM)))
     x = tokens()
@@ -84,16 +66,6 @@ def test_chain_runs_layers_in_order_under_their_names() -> None:
     chain, x = stirred(Chain(attn=first, mlp=second)), tokens()
     torch.testing.assert_close(chain(x, GRID), second(first(x, GRID), GRID))
     assert {key.split(".")[0] for key in chain.state_dict()} == {"attn", "mlp"}
-
-
-def test_conv_fusion_reads_its_input_beside_the_layer() -> None:
-    layer = stirred(ConvFusion(DIM, 4, Mlp(4), out_dim=6))
-    x = tokens()[:, 1:]
-    image = x.mT.reshape(2, DIM, *GRID)
-    inner = layer.inner(layer.expand(layer.local(image)).flatten(2).mT, GRID)
-    projected = layer.project(inner.mT.reshape(2, 4, *GRID))
-    expected = layer.fuse(torch.cat([image, projected], dim=1)).flatten(2).mT
-    torch.testing.assert_close(layer(x, GRID), expected)
 
 
 def test_norms_are_a_factory() -> None:

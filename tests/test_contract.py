@@ -379,5 +379,5 @@ def test_every_kind_is_checked() -> None:
     public = {name for module in (vitblocks, *papers) for name in module.__all__}
     kinds = {name for name in public if name.endswith(("Attention", "Attend", "Position", "Bias"))}
     kinds |= {name for name in public if name.endswith(("Block", "Mlp", "FeedForward"))}
-    # A MultiScaleBlock has two grids: tests/test_multi_scale.py checks it.
+    # A MultiScaleBlock has two grids: tests/zoo/test_cross_vit_parts.py checks it.
     assert kinds - made == {"Attend", "MultiScaleBlock"}

@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from vitblocks.head import AveragedHeads, linear_head
-from vitblocks.zoo.levit import norm_head
 
 
 def test_a_linear_head_or_none() -> None:
@@ -18,13 +17,6 @@ def test_a_linear_head_or_none() -> None:
     assert linear_head(8, 0)(x) is x
     with pytest.raises(ValueError, match="num_classes must be at least 0, got -1"):
         linear_head(8, -1)
-
-
-def test_a_head_may_norm_its_features() -> None:
-    head, x = norm_head(8, 3, nn.LayerNorm), torch.randn(2, 8)
-    linear = head.get_submodule("linear")
-    torch.testing.assert_close(head(x), linear(nn.functional.layer_norm(x, (8,))))
-    assert norm_head(8, 0)(x) is x
 
 
 def test_averaged_heads_read_a_row_each() -> None:

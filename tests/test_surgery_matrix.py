@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+import vitblocks
 from vitblocks import Windows, attention, checkpoint, swap_attention
 from vitblocks.attention import Attention, ShiftedWindows
 from vitblocks.inspect.summary import macs
@@ -35,7 +36,13 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "TalkingHeadsAttention": [{}],
     "WindowAttention": [{"windows": ShiftedWindows(2)}, {"windows": LongDistanceWindows(2, 2)}],
 }
-KINDS = [(getattr(attention, name), options) for name, cases in OPTIONS.items() for options in cases]
+LAYERS: dict[str, type[Attention]] = {
+    name: kind
+    for name, kind in vitblocks.list_parts().items()
+    if isinstance(kind, type) and issubclass(kind, Attention) and not is_no_layer(kind)
+    if kind.__module__.startswith("vitblocks.")
+}
+KINDS = [(LAYERS[name], options) for name, cases in OPTIONS.items() for options in cases]
 
 
 class Lack(NamedTuple):
@@ -95,9 +102,7 @@ def lack(kind: type[Attention], model: str) -> str | None:
 
 
 def test_every_kind_is_in_the_matrix() -> None:
-    found = {name for name in attention.__all__ if isinstance(kind := getattr(attention, name), type)}
-    layers = {n for n in found if issubclass(kind := getattr(attention, n), Attention) and not is_no_layer(kind)}
-    assert layers == set(OPTIONS)
+    assert set(LAYERS) == set(OPTIONS)
 
 
 def cross_entropy(model: nn.Module, images: torch.Tensor) -> torch.Tensor:

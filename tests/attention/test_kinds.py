@@ -25,13 +25,7 @@ from vitblocks.attention import (
     Windows,
 )
 from vitblocks.attention.base import merge_heads, split_heads
-from vitblocks.block import Block
-from vitblocks.feedforward import Mlp
-from vitblocks.position import DistanceBias, RelativeBias, Rotary2d
-from vitblocks.residual import Residual
-from vitblocks.zoo.levit import DownsamplingAttention
-from vitblocks.zoo.mobile_vit import Interleaved, ResizeToMultiple
-from vitblocks.zoo.regionvit import RegionalAttention
+from vitblocks.position import RelativeBias, Rotary2d
 
 DIM, HEADS, HEAD_DIM = 12, 3, 4
 
@@ -229,96 +223,6 @@ def test_convolutional_projections_take_an_attend_of_ones_own() -> None:
         ConvProjectionAttention(DIM, HEADS, kernel_size=2)
 
 
-@pytest.mark.parametrize("stride", [2, (1, 3)])
-def test_downsampling_attention_asks_with_every_other_token(stride: int | tuple[int, int]) -> None:
-    down, right = (stride, stride) if isinstance(stride, int) else stride
-    bias = DistanceBias(HEADS, (5, 4), stride=stride)
-    attn = DownsamplingAttention(DIM, 10, HEADS, stride=stride, value_dim=6, position_bias=bias).double()
-    with torch.no_grad():
-        bias.table.normal_()
-    x = tokens(20)
-    y, grid = attn(x, (5, 4))
-    places = [(i, j) for i in range(0, 5, down) for j in range(0, 4, right)]
-    assert grid == (len(range(0, 5, down)), len(range(0, 4, right)))
-    k, v = attn.kv(x).split([HEADS * HEAD_DIM, HEADS * 6], dim=-1)
-    for number, (i, j) in enumerate(places):
-        q = attn.q(x[:, i * 4 + j])
-        heads = []
-        for h in range(HEADS):
-            part = slice(HEAD_DIM * h, HEAD_DIM * (h + 1))
-            distances = [bias.table[h, abs(i - key // 4), abs(j - key % 4)] for key in range(20)]
-            logits = (k[..., part] @ q[:, part, None])[..., 0] / HEAD_DIM**0.5 + torch.stack(distances)
-            heads.append((logits.softmax(dim=-1)[:, None] @ v[..., 6 * h : 6 * h + 6])[:, 0])
-        torch.testing.assert_close(y[:, number], attn.proj(torch.cat(heads, dim=-1)))
-
-
-def test_downsampling_attention_refuses_prefix_tokens() -> None:
-    with pytest.raises(ValueError, match="DownsamplingAttention takes no prefix tokens, got 1"):
-        DownsamplingAttention(DIM, 10, HEADS).double()(tokens(21), (5, 4))
-
-
-@pytest.mark.parametrize("grid", [(4, 6), (5, 4)])
-def test_regional_attention_is_global_attention_of_a_window_and_its_token(grid: tuple[int, int]) -> None:
-    attn = RegionalAttention(DIM, HEADS, window=(2, 3)).double()
-    tops, lefts = range(0, grid[0], 2), range(0, grid[1], 3)
-    regions = len(tops) * len(lefts)
-    x = tokens(regions + grid[0] * grid[1])
-    index = torch.arange(grid[0] * grid[1]).reshape(grid) + regions
-    expected = torch.zeros_like(x)
-    for number, (top, left) in enumerate((top, left) for top in tops for left in lefts):
-        crop = index[top : top + 2, left : left + 3].flatten()
-        together = torch.cat([torch.tensor([number]), crop])
-        expected[:, together] = attn.mix(x[:, together], (0, 0), len(together))
-    torch.testing.assert_close(attn(x, grid), expected)
-    regional = attn(x[:, :regions], (0, 0))
-    torch.testing.assert_close(regional, attn.mix(x[:, :regions], (0, 0), regions))
-
-
-def test_the_position_bias_of_a_region_is_among_its_own_tokens() -> None:
-    bias = RelativeBias(HEADS, 2)
-    attn = RegionalAttention(DIM, HEADS, window=2, position_bias=bias).double()
-    recorder = Recorder(attn)
-    x = tokens(1 + 4)
-    attn(x, (2, 2))
-    q, k, _ = attn.project(x, (0, 0))
-    expected = q @ k.mT / HEAD_DIM**0.5
-    expected[..., 1:, 1:] += bias((2, 2))
-    torch.testing.assert_close(recorder.logits[0][:, 0], expected)
-
-
-def test_interleaved_layers_run_on_strided_slices() -> None:
-    layers = [Block(DIM, GlobalAttention(DIM, HEADS), Mlp(DIM)), Residual(DIM, LocalWindowAttention(DIM, HEADS))]
-    layer = Interleaved(layers, (2, 3)).double()
-    x = tokens(24)
-    image, expected = x.unflatten(1, (4, 6)), torch.zeros(2, 4, 6, DIM, dtype=torch.float64)
-    for i in range(2):
-        for j in range(3):
-            part = image[:, i::2, j::3].flatten(1, 2)
-            for inner in layers:
-                part = inner(part, (2, 2))
-            expected[:, i::2, j::3] = part.unflatten(1, (2, 2))
-    torch.testing.assert_close(layer(x, (4, 6)), expected.flatten(1, 2))
-
-
-def test_interleaved_layers_name_what_they_cannot_take() -> None:
-    layer = Interleaved([Mlp(DIM)], 2).double()
-    with pytest.raises(ValueError, match="Interleaved takes no prefix tokens, got 1"):
-        layer(tokens(17), (4, 4))
-    with pytest.raises(ValueError, match=r"grid \(3, 4\) does not divide into sub-grids \(2, 2\) apart"):
-        layer(tokens(12), (3, 4))
-
-
-def test_a_layer_may_run_on_a_map_resized_to_a_multiple() -> None:
-    layer = ResizeToMultiple(Interleaved([Mlp(DIM)], 2), 2).double()
-    x = tokens(15)
-    image = F.interpolate(x.mT.reshape(2, DIM, 3, 5), size=(4, 6), mode="bilinear")
-    inner = layer.layer(image.flatten(2).mT, (4, 6))
-    back = F.interpolate(inner.mT.reshape(2, DIM, 4, 6), size=(3, 5), mode="bilinear")
-    torch.testing.assert_close(layer(x, (3, 5)), back.flatten(2).mT)
-    x = tokens(24)
-    assert torch.equal(layer(x, (4, 6)), layer.layer(x, (4, 6)))
-
-
 def test_named_kinds_pass_their_options_on() -> None:
     talking: Any = TalkingHeadsAttention(DIM, HEADS, attn_dropout=0.1, init_std=0.5, qkv_bias=False)
     assert talking.attend.dropout == 0.1
@@ -344,8 +248,6 @@ def test_dropout_follows_the_projection() -> None:
         (lambda: GlobalAttention(10, 0), "heads must be at least 1, got 0"),
         (lambda: GlobalAttention(10, 2, head_dim=0), "head_dim must be at least 1, got 0"),
         (lambda: ReducedAttention(DIM, HEADS, reduction=0), "reduction must be at least 1, got 0"),
-        (lambda: DownsamplingAttention(DIM, 8, HEADS, stride=0), "stride must be at least 1, got 0"),
-        (lambda: Interleaved([], 0), "dilation must be at least 1, got 0"),
         (
             lambda: ClassAttention(DIM, HEADS).double()(tokens(4), (2, 2)),
             r"ClassAttention reads 1 prefix token\(s\), got 0",

@@ -19,17 +19,17 @@ from vitblocks.embed import (
     LinearEmbed,
     MapEmbed,
     OnMap,
+    OnSequence,
     PatchMerging,
 )
-from vitblocks.embed.adaptors import map_stride
+from vitblocks.embed.adaptors import map_stride, sliding_grid
 from vitblocks.embed.inverted_residual import make_divisible
 from vitblocks.grid import Size, to_map, to_tokens
 from vitblocks.norm import LayerNorm
+from vitblocks.testing import check_layer
 from vitblocks.zoo.crossformer import CrossScaleConv
 from vitblocks.zoo.deepvit import PatchStem
-from vitblocks.zoo.nest import BlockAggregation, SameMaxPool2d
-from vitblocks.zoo.pit import PoolingDownsample
-from vitblocks.zoo.t2t import Unfold, UnfoldEmbed
+from vitblocks.zoo.t2t import UnfoldEmbed
 
 DIM = 8
 
@@ -81,30 +81,6 @@ def test_images_are_put_in_channels_last_once() -> None:
     assert to_tokens(view)[0].data_ptr() == tokens.data_ptr()
 
 
-@pytest.mark.parametrize(("kernel", "stride", "padding"), [(7, 4, 2), (3, 2, 1), ((3, 5), (1, 2), (1, 2)), (2, 2, 0)])
-def test_unfold_is_torch_unfold_with_half_the_overlap_as_padding(kernel: Size, stride: Size, padding: Size) -> None:
-    x = image(13, 9)
-    tokens, grid = UnfoldEmbed(kernel, stride)(x)
-    expected = F.unfold(x, kernel, padding=padding, stride=stride).mT
-    assert torch.equal(tokens, expected)
-    assert grid[0] * grid[1] == expected.shape[1]
-    assert torch.equal(Unfold(kernel, stride)(*to_tokens(x))[0], expected)
-    assert UnfoldEmbed(kernel, stride).stride == ((stride, stride) if isinstance(stride, int) else stride)
-
-
-def test_cross_scale_convolution_puts_scales_side_by_side() -> None:
-    conv, x = CrossScaleConv(3, 20, (4, 8, 16), stride=4).double(), image(16, 8)
-    assert [c.out_channels for c in conv.convs if isinstance(c, nn.Conv2d)] == [10, 5, 5]
-    y = conv(x)
-    assert y.shape == (2, 20, 4, 2)
-    # Each scale is centred on the patch: a kernel of 8 reaches 2 pixels beyond a patch of 4.
-    wide: Any = conv.convs[1]
-    padded = F.pad(x, (2, 2, 2, 2))
-    window = padded[:, :, 4:12, 0:8]
-    expected = torch.einsum("bcij,ocij->bo", window, wide.weight) + wide.bias
-    torch.testing.assert_close(y[:, 10:15, 1, 0], expected)
-
-
 def test_patch_merging_orders_neighbours_by_column_then_row() -> None:
     merge = PatchMerging(DIM, 5).double()
     x = torch.randn(2, 4 * 6, DIM, dtype=torch.float64)
@@ -126,37 +102,6 @@ def test_conv_downsample_and_its_prefix() -> None:
     torch.testing.assert_close(y[:, :2], down.prefix(x[:, :2]))
     maps = F.conv2d(x[:, 2:].mT.reshape(2, DIM, 7, 4), down.conv.weight, down.conv.bias, stride=2, padding=1)
     torch.testing.assert_close(y[:, 2:], down.norm(maps.flatten(2).mT))
-
-
-def test_pooling_downsample_keeps_channels_apart() -> None:
-    """A channel of the input reaches two of the output."""
-    down = PoolingDownsample(DIM, 2 * DIM).double()
-    x = torch.zeros(1, 1 + 16, DIM, dtype=torch.float64)
-    base, _ = down(x, (4, 4))
-    x[:, 1:, 3] = 1.0
-    changed = (down(x, (4, 4))[0] != base)[0, 1:].any(dim=0)
-    assert changed.nonzero().flatten().tolist() == [6, 7]
-
-
-def test_block_aggregation_halves_and_rounds_up() -> None:
-    down: Any = BlockAggregation(DIM, 5).double()
-    x = torch.randn(1, 35, DIM, dtype=torch.float64)
-    y, grid = down(x, (7, 5))
-    assert grid == (4, 3)
-    assert down.stride == (2, 2)
-    maps = to_map(x, (7, 5))
-    conv = down.conv[0](maps).permute(0, 2, 3, 1)
-    normed = down.conv[1].norm(conv).permute(0, 3, 1, 2)
-    torch.testing.assert_close(y, SameMaxPool2d(3, 2)(normed).flatten(2).mT)
-
-
-@pytest.mark.parametrize(("side", "rows"), [(4, [(0, 3), (2, 4)]), (5, [(0, 2), (1, 4), (3, 5)])])
-def test_same_pooling_pads_more_at_the_bottom_and_right(side: int, rows: list[tuple[int, int]]) -> None:
-    x = -torch.rand(1, 1, side, side)  # Below zero, so that padding with zeros would show.
-    y = SameMaxPool2d(3, 2)(x)
-    for i, (top, bottom) in enumerate(rows):
-        for j, (left, right) in enumerate(rows):
-            assert y[0, 0, i, j] == x[0, 0, top:bottom, left:right].max()
 
 
 @pytest.mark.parametrize(
@@ -212,12 +157,6 @@ def test_inverted_residuals_add_their_input_where_the_shape_is_kept() -> None:
             lambda x: ConvEmbed(4, DIM).double()(x[0]),
             r"image must be \(batch, channels, height, width\), got shape \(3, 12, 8\)",
         ),
-        (lambda x: UnfoldEmbed(20, 4, 0)(x), r"a size of \(12, 8\) is smaller than the kernel \(20, 20\)"),
-        (lambda x: CrossScaleConv(3, DIM, stride=5), r"kernel_sizes must exceed the stride 5 by even numbers"),
-        (lambda x: CrossScaleConv(3, DIM, ()), r"kernel_sizes must exceed"),
-        (lambda x: CrossScaleConv(3, DIM).double()(x[..., :6]), r"a size of \(12, 6\) does not divide"),
-        (lambda x: PoolingDownsample(8, 12), "out_dim must be a multiple of dim 8, got 12"),
-        (lambda x: PatchStem(7, DIM), "patch_size must be even, got 7"),
         (lambda x: ConvStem(()), "widths must name at least one convolution"),
         (lambda x: CompactStem(DIM, convs=0), "convs must be at least 1, got 0"),
         (lambda x: ConvEmbed(0, DIM), "patch_size must be at least 1, got 0"),
@@ -260,3 +199,31 @@ def test_norms_of_downsamplers_are_parts() -> None:
     down = ConvDownsample(DIM, 5, norm=LayerNorm)
     assert isinstance(down.norm, nn.LayerNorm)
     assert down.norm.eps == 1e-6
+
+
+@pytest.mark.parametrize("size", [(7, 9), (8, 8), (5, 16)])
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(3, 2, 1), (5, 3, 0), (4, 1, 2), (2, 3, 0)])
+def test_sliding_grid_is_the_size_a_convolution_gives(
+    size: tuple[int, int], kernel: int, stride: int, padding: int
+) -> None:
+    image = torch.zeros(1, 1, *size)
+    expected = tuple(
+        torch.nn.functional.conv2d(image, torch.ones(1, 1, kernel, kernel), None, stride, padding).shape[2:]
+    )
+    pairs = [(side, side) for side in (kernel, stride, padding)]
+    assert sliding_grid(size, *pairs) == expected
+    assert UnfoldEmbed(kernel, stride, padding)(image)[1] == expected
+    assert ConvEmbed(kernel, 2, channels=1, stride=stride, padding=padding)(image)[1] == expected
+
+
+@pytest.mark.parametrize("embed", [UnfoldEmbed(7, 4, 1), ConvEmbed(7, 2, stride=4, padding=1)])
+def test_an_image_smaller_than_the_kernel_is_refused(embed: nn.Module) -> None:
+    assert embed(torch.randn(1, 3, 5, 5))[1] == (1, 1)
+    with pytest.raises(ValueError, match=r"\(5, 4\).*\(5, 5\) or more"):
+        embed(torch.randn(1, 3, 5, 4))
+
+
+def test_on_sequence_takes_a_module_as_it_is() -> None:
+    check_layer(OnSequence(nn.Linear(6, 6)), 6)
+    with pytest.raises(ValueError, match=r"Linear must keep the shape \(2, 4, 6\)"):
+        OnSequence(nn.Linear(6, 5))(torch.randn(2, 4, 6), (2, 2))

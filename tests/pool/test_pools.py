@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from vitblocks.feedforward import Mlp
 from vitblocks.pool import AttentionPool, ClassPool, MeanPool, SequencePool
-from vitblocks.zoo.regionvit import PrefixMeanPool
 
 DIM = 8
 
@@ -41,13 +40,6 @@ def test_mean_pool_leaves_prefix_tokens_out_and_norms_the_mean() -> None:
     torch.testing.assert_close(MeanPool(norm)(x, (2, 3)), norm(x[:, 2:].mean(dim=1)))
     with pytest.raises(ValueError, match=r"MeanPool needs patches, grid \(0, 0\) has none"):
         MeanPool()(x, (0, 0))
-
-
-def test_prefix_mean_pool_reads_the_prefix_alone() -> None:
-    x = tokens()
-    torch.testing.assert_close(PrefixMeanPool()(x, (2, 3)), (x[:, 0] + x[:, 1]) / 2)
-    with pytest.raises(ValueError, match=r"PrefixMeanPool reads 1 prefix token\(s\), got 0"):
-        PrefixMeanPool()(tokens(0), (2, 3))
 
 
 def test_sequence_pool_weighs_all_tokens() -> None:

@@ -6,9 +6,11 @@ same keys. A layout is named after whose keys it reads: ``timm``, ``official`` (
 
 Adding an architecture
 ----------------------
-A zoo class in ``vitblocks/zoo/cait.py`` (or anywhere else in the package) is served by the file of the same name here,
-``vitblocks/checkpoint/cait.py``. It is imported when a model of that class is first converted; there is no list to add it to. It holds
-one table ``LAYOUTS: {zoo class: {layout: key map}}``. A subclass uses its parent's key maps unless it has its own.
+Key maps hang on the class of the model, wherever that is: its attribute ``layouts`` maps names of layouts to key maps. A subclass uses its
+parent's unless it has its own. In the zoo they lie beside the model, ``vitblocks/zoo/cait/layouts.py``. ::
+
+    class Mine(vitblocks.Model):
+        layouts = {"official": OFFICIAL}
 
 A key map is a sequence of :class:`Rule` and :class:`Computed`, or a function ``model -> sequence`` where sizes matter. ::
 

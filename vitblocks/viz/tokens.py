@@ -60,7 +60,7 @@ def kept_tokens_picture(model: nn.Module, images: Tensor, *, rows: Sequence[str]
     The model runs in eval mode, and is put back in the mode it was in.
 
     Args:
-        model: one whose ``embed`` gives the patches, with a :class:`~vitblocks.pool.TokenSampler` in it, such as ATS.
+        model: one whose ``embed`` gives the patches, with a :class:`~vitblocks.zoo.ats_vit.TokenSampler` in it, such as ATS.
         images: ``(B, C, H, W)``.
         rows: words left of the images.
 

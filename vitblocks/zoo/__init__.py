@@ -1,4 +1,4 @@
-"""Each paper's architecture, composed of the parts: one file a paper."""
+"""Each paper in one place: its architecture, composed of the parts, the parts that only it uses, its variants and key maps."""
 
 from .ats_vit import ATSViT
 from .cait import CaiT

@@ -58,7 +58,7 @@ class ATSViT(Model):
         drop_path: of the last block, rising linearly from 0.
         qkv_bias: whether the qkv projection has a bias.
         drop_tokens: cut the tokens down to the image of the batch that keeps most. Faster, but the model cannot be exported, and the
-            logits of an image depend a little on the others of its batch (see :class:`~vitblocks.pool.TrimPadding`).
+            logits of an image depend a little on the others of its batch (see :class:`~vitblocks.zoo.ats_vit.TrimPadding`).
 
     Raises:
         ValueError: ``image_size`` does not divide into patches, ``dim`` not into heads, or ``max_tokens_per_depth`` does not name each

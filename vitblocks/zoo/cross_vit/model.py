@@ -86,7 +86,7 @@ class CrossViT(nn.Module):
         emb_dropout: after the positions.
         channels: of the image.
         sm_image_size, lg_image_size: at which a branch sees the image, which it resizes in that proportion; ``image_size`` if None.
-        stem: factory ``(patch_size, dim, channels=) -> embedder``; :class:`~vitblocks.ThreeConvStem` makes the dagger models.
+        stem: factory ``(patch_size, dim, channels=) -> embedder``; :class:`~vitblocks.zoo.cross_vit.ThreeConvStem` makes the dagger models.
         qkv_bias: whether the projections of queries, keys and values have a bias.
         attn_dropout: on the attention weights.
         drop_path: of the last block, rising linearly from 0; a fusion has the rate of the last block before it.

@@ -133,7 +133,7 @@ def deepvit_with_stem(*, patch_size: int, dim: int, channels: int = 3, **options
     """DeepViT on a stem of three convolutions, as DeepViT-S and -L are.
 
     Args:
-        patch_size, dim, channels: see :class:`~vitblocks.PatchStem`.
+        patch_size, dim, channels: see :class:`~vitblocks.zoo.deepvit.PatchStem`.
         image_size, num_classes, depth, heads, mlp_dim, dropout, emb_dropout, attn_dropout, drop_path, qkv_bias, re_attention_depth,
             weight_scale, rescale: see :class:`DeepViT`.
     """
