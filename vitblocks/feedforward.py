@@ -11,6 +11,7 @@ from einops import rearrange, reduce
 from torch import Tensor, nn
 
 from .grid import Grid, half_kernel, num_prefix, split_prefix, to_map, to_tokens
+from .norm import identity_norm
 from .prefix import join_prefix
 from .registry import part
 
@@ -90,6 +91,11 @@ class GatedMlp(nn.Module):
         self.dropout1 = nn.Dropout(dropout)
         self.fc2 = nn.Linear(mlp_dim, dim)
         self.dropout2 = nn.Dropout(dropout)
+
+    def reset_neutral(self) -> None:
+        """Let all through: an :class:`Mlp` of ``gate`` and ``fc2``."""
+        nn.init.zeros_(self.fc1.weight)
+        nn.init.ones_(self.fc1.bias)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         return self.dropout2(self.fc2(self.dropout1(self.act(self.gate(x)) * self.fc1(x))))
@@ -175,6 +181,11 @@ class ConvFeedForward(nn.Module):
         self.channel_attention = nn.Identity() if channel_attention is None else channel_attention
         self.conv2 = nn.Conv2d(mlp_dim, dim, 1, bias=False)
         self.norm2 = nn.BatchNorm2d(dim)
+
+    def reset_neutral(self) -> None:
+        """Mix no neighbours, in evaluation: what is left between the outer convolutions is the activation, twice."""
+        nn.init.dirac_(self.conv.weight, groups=self.conv.groups)
+        identity_norm(self.norm)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         if num_prefix(x, grid) == x.shape[1]:

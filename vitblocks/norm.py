@@ -98,6 +98,13 @@ class MapNorm(nn.Module):
         return rearrange(tokens, "b h w c -> b c h w")
 
 
+def identity_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, gain: float = 1.0) -> None:
+    """Make a BatchNorm in evaluation multiply by ``gain``: the weight undoes the epsilon under the root."""
+    norm.reset_running_stats()
+    nn.init.constant_(norm.weight, gain * (1.0 + norm.eps) ** 0.5)
+    nn.init.zeros_(norm.bias)
+
+
 def at_least_float32(x: Tensor) -> Tensor:
     """Half precision as float32, to sum up in."""
     return x if x.itemsize >= 4 else x.float()

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from ..grid import Grid, half_kernel, num_prefix, split_prefix, to_map, to_tokens
+from ..norm import identity_norm
 from ..prefix import join_prefix
 from ..registry import part
 from .attend import SoftmaxAttend
@@ -29,6 +30,11 @@ class ConvProjection(nn.Module):
         self.conv = nn.Conv2d(dim, dim, kernel_size, stride, half_kernel(kernel_size), groups=dim, bias=False)
         self.norm = nn.BatchNorm2d(dim)
         self.linear = nn.Linear(dim, out_dim, bias=bias)
+
+    def reset_neutral(self) -> None:
+        """Give the Linear the tokens as they are, in evaluation."""
+        nn.init.dirac_(self.conv.weight, groups=self.conv.groups)
+        identity_norm(self.norm)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         prefix, patches = split_prefix(x, grid)

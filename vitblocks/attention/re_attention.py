@@ -7,6 +7,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
+from ..norm import identity_norm
 from ..registry import part
 from .attend import Attend, fold_groups, hide_keys
 from .base import MixedHeadOptions
@@ -44,6 +45,10 @@ class ReAttend(Attend):
         self.weight_scale = weight_scale
         self.mix = HeadMix(heads, init_std=init_std)
         self.norm = nn.BatchNorm2d(heads)
+
+    def reset_neutral(self) -> None:
+        """Norm by nothing: with the mix at the identity, in evaluation, this is softmax attention."""
+        identity_norm(self.norm, 1.0 / self.weight_scale)
 
     def weights(self, q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
         mixed = self.mix(fold_groups(self.logits(q, k, bias).softmax(dim=-1)))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import ClassVar
 
+import torch
+from einops import rearrange
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
@@ -49,6 +52,16 @@ class ReducedAttention(CrossAttention):
         plain = self.reduction == (1, 1)
         self.reduce = None if plain else nn.Conv2d(dim, dim, self.reduction, stride=self.reduction)
         self.norm = None if plain else norm(dim)
+
+    @torch.no_grad()
+    def reset_neutral(self) -> None:
+        """Reduce to each channel's mean over a patch. No value changes nothing: the tokens are fewer."""
+        if self.reduce is not None:
+            weight = self.reduce.weight
+            mean = torch.eye(self.dim, dtype=weight.dtype, device=weight.device) / prod(self.reduction)
+            weight.copy_(rearrange(mean, "o i -> o i 1 1").expand_as(weight))
+            if self.reduce.bias is not None:
+                nn.init.zeros_(self.reduce.bias)
 
     @property
     def reads(self) -> tuple[str, ...] | None:

@@ -34,6 +34,11 @@ class HeadMix(nn.Module):
             with torch.no_grad():
                 self.weight.add_(torch.randn_like(self.weight), alpha=init_std)
 
+    def reset_neutral(self) -> None:
+        """Give back the heads as they are."""
+        nn.init.eye_(self.weight)
+        nn.init.zeros_(self.bias)
+
     def forward(self, x: Tensor) -> Tensor:
         # One (heads, heads) @ (heads, n * m) product an image: a Linear over the permuted tensor copies it twice.
         mix = self.weight.expand(x.shape[0], -1, -1)

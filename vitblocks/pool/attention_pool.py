@@ -47,6 +47,18 @@ class AttentionPool(CrossAttention):
         self.norm = None if mlp is None else norm(dim)
         self.mlp = mlp
 
+    @torch.no_grad()
+    def reset_neutral(self) -> None:
+        """The mean of all tokens, where values and outputs can be the tokens: ``heads * head_dim`` is ``dim``, ``proj`` a Linear."""
+        if self.heads * self.head_dim != self.dim or not isinstance(self.proj, nn.Linear):
+            return
+        nn.init.zeros_(self.probe)
+        nn.init.eye_(self.kv.weight[-self.dim :])
+        nn.init.eye_(self.proj.weight)
+        for bias in (self.q.bias, self.kv.bias, self.proj.bias):
+            if bias is not None:
+                nn.init.zeros_(bias)
+
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         pooled = self.cross(self.probe.expand(x.shape[0], -1, -1), x)
         if self.mlp is not None and self.norm is not None:

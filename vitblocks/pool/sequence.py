@@ -20,6 +20,11 @@ class SequencePool(nn.Module):
         super().__init__()
         self.logit = nn.Linear(dim, 1)
 
+    def reset_neutral(self) -> None:
+        """The mean of all tokens."""
+        nn.init.zeros_(self.logit.weight)
+        nn.init.zeros_(self.logit.bias)
+
     def weights(self, x: Tensor) -> Tensor:
         """The share of each token: ``(B, N)``."""
         return self.logit(x)[..., 0].softmax(dim=1)

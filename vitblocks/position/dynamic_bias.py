@@ -34,6 +34,12 @@ class DynamicBias(nn.Module):
             nn.Sequential(norm(mlp_dim), nn.ReLU(), nn.Linear(mlp_dim, width)) for width in widths[1:]
         )
 
+    def reset_neutral(self) -> None:
+        """No bias at all."""
+        *_, last = (layer for layer in self.layers.modules() if isinstance(layer, nn.Linear))
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+
     def offsets(self, grid: tuple[int, int]) -> Tensor:
         """The bias of every offset: ``(2H-1, 2W-1, heads)``."""
         like = self.fc.weight

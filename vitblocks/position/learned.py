@@ -43,6 +43,10 @@ class LearnedPosition(nn.Module):
         self.table = nn.Parameter(torch.empty(1, num_prefix + self.grid[0] * self.grid[1], dim))
         nn.init.trunc_normal_(self.table, std=0.02)
 
+    def reset_neutral(self) -> None:
+        """No positions."""
+        nn.init.zeros_(self.table)
+
     def positions(self, grid: Grid) -> Tensor:
         """The table for ``grid``: ``(1, num_prefix + H*W, dim)``."""
         height, width = image_grid(grid, "LearnedPosition")

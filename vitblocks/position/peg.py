@@ -21,6 +21,12 @@ class PEG(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(dim, dim, kernel_size, padding=half_kernel(kernel_size), groups=dim, bias=bias)
 
+    def reset_neutral(self) -> None:
+        """No positions."""
+        nn.init.zeros_(self.conv.weight)
+        if self.conv.bias is not None:
+            nn.init.zeros_(self.conv.bias)
+
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         prefix, patches = split_prefix(x, grid)
         if patches.shape[1] == 0:

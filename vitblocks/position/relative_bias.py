@@ -51,6 +51,15 @@ class RelativeBias(nn.Module):
         self.table = nn.Parameter(torch.empty(rows * columns, heads))
         nn.init.trunc_normal_(self.table, std=0.02)
 
+    def reset_neutral(self) -> None:
+        """No bias at all."""
+        nn.init.zeros_(self.table)
+
+    @torch.no_grad()
+    def take_offsets(self, offsets: Tensor) -> None:
+        """Take over the bias of every offset on its own grid, ``(2H-1, 2W-1, heads)``."""
+        self.table.copy_(rearrange(offsets, "h w heads -> (h w) heads"))
+
     def offsets(self, grid: tuple[int, int]) -> Tensor:
         """The table as ``(2H-1, 2W-1, heads)`` for this grid: its own, its middle, or resized."""
         larger = (max(grid[0], self.grid[0]), max(grid[1], self.grid[1]))
@@ -91,15 +100,28 @@ class DistanceBias(nn.Module):
         self.stride = to_pair(stride, "stride")
         self.table = nn.Parameter(torch.zeros(heads, *self.grid))
 
-    def forward(self, grid: Grid, prefix: int = 0) -> Tensor:
-        height, width = image_grid(grid, "DistanceBias")
-        if (height, width) == (0, 0):
-            return self.table.new_zeros(self.heads, prefix, prefix)
-        larger = (max(height, self.grid[0]), max(width, self.grid[1]))
-        table = resize_table(self.table[None], larger)[0]
-        table = table[:, :height, :width]
+    def reset_neutral(self) -> None:
+        """No bias at all."""
+        nn.init.zeros_(self.table)
+
+    @torch.no_grad()
+    def take_offsets(self, offsets: Tensor) -> None:
+        """Take over the bias of every offset on its own grid, ``(2H-1, 2W-1, heads)``: the mean of those at one distance."""
+        mean = (offsets + offsets.flip(0) + offsets.flip(1) + offsets.flip(0, 1)) / 4
+        self.table.copy_(rearrange(mean[self.grid[0] - 1 :, self.grid[1] - 1 :], "h w heads -> heads h w"))
+
+    def offsets(self, grid: tuple[int, int]) -> Tensor:
+        """The bias of every offset: ``(2H-1, 2W-1, heads)``."""
+        larger = (max(grid[0], self.grid[0]), max(grid[1], self.grid[1]))
+        table = resize_table(self.table[None], larger)[0, :, : grid[0], : grid[1]]
         table = torch.cat([table.flip(1)[:, :-1], table], dim=1)
-        table = torch.cat([table.flip(2)[:, :, :-1], table], dim=2)
+        return rearrange(torch.cat([table.flip(2)[:, :, :-1], table], dim=2), "heads h w -> h w heads")
+
+    def forward(self, grid: Grid, prefix: int = 0) -> Tensor:
+        size = image_grid(grid, "DistanceBias")
+        if size == (0, 0):
+            return self.table.new_zeros(self.heads, prefix, prefix)
+        table = rearrange(self.offsets(size), "h w heads -> heads h w")
         return pad_prefix(pairwise(table, self.stride), prefix)
 
     def extra_repr(self) -> str:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ..attention.conv_projection import ConvProjection
-from ..norm import LinearNorm
+from ..folding.affine import BatchNormNd, batch_norm_affine, batch_norm_of
+from ..folding.declared import child, declared
+from ..norm import identity_norm
 from .ledger import Ledger
-from .start import identity_norm
-
-BatchNormNd: TypeAlias = nn.BatchNorm1d | nn.BatchNorm2d
 
 
 class Affine(NamedTuple):
@@ -35,21 +33,27 @@ class Part(NamedTuple):
     norm_path: str = ""
 
 
-def part_of(module: nn.Module, path: str) -> Part:
-    """The map of a projection.
+def part_of(layer: nn.Module, name: str, path: str = "") -> Part:
+    """The map that a child of a layer is, with the BatchNorm that follows it; of a part that ``writes`` by a child, that child's.
 
     Raises:
-        TypeError: its kind is not known.
+        TypeError: it is of a kind that does not say so.
     """
-    if isinstance(module, ConvProjection):
-        return part_of(module.linear, f"{path}.linear")
-    if isinstance(module, nn.Linear):
-        return Part(module, None, path)
-    if isinstance(module, LinearNorm):
-        return Part(module.linear, module.norm.bn, f"{path}.linear", f"{path}.norm.bn")
+    chained = declared(layer, "chained") or {}
+    name = {norm: first for first, norm in chained.items()}.get(name, name)
+    module, after = child(layer, name), child(layer, chained[name]) if name in chained else None
+    bn = batch_norm_of(after)
+    if isinstance(module, (nn.Linear, nn.Conv2d)) and (
+        bn is not None or after is None or isinstance(after, nn.Identity)
+    ):
+        norm_path = next((key for key, part in layer.named_modules() if part is bn), "")
+        return Part(module, bn, f"{path}{name}", f"{path}{norm_path}")
+    inner = declared(module, "writes")
+    if module is not None and inner is not None:
+        return part_of(module, inner, f"{path}{name}.")
     raise TypeError(
-        f"{path} is a {type(module).__name__}, whose weights have no counterpart in the other layer; "
-        f"give the new one a copy of the same module as {path}="
+        f"{path}{name} is a {type(module).__name__}, whose weights have no counterpart in the other layer; "
+        f"give the new one a copy of the same module as {path}{name}="
     )
 
 
@@ -58,20 +62,20 @@ def read(part: Part) -> Affine:
     linear, norm = part.linear, part.norm
     weight, bias = linear.weight.flatten(1), linear.bias
     weight_keys = frozenset({f"{part.path}.weight"})
-    if norm is None:
-        keys = frozenset() if bias is None else frozenset({f"{part.path}.bias"})
-        return Affine(weight, bias, weight.requires_grad, bias is not None and bias.requires_grad, weight_keys, keys)
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    gain = norm.weight / (norm.running_var + norm.eps).sqrt()
+    bias_keys = frozenset() if bias is None else frozenset({f"{part.path}.bias"})
+    trains = bias is not None and bias.requires_grad
+    after = batch_norm_affine(norm)
+    if norm is None or after is None:
+        return Affine(weight, bias, weight.requires_grad, trains, weight_keys, bias_keys)
+    scale, shift = after.scale.to(weight), after.shift.to(weight)
     folded = {f"{part.norm_path}.{key}" for key in norm.state_dict() if key != "bias"}
     return Affine(
-        weight * gain[:, None],
-        norm.bias - norm.running_mean * gain,
+        weight * scale[:, None],
+        shift if bias is None else bias * scale + shift,
         weight.requires_grad or norm.weight.requires_grad,
-        norm.bias.requires_grad,
+        norm.bias.requires_grad or trains,
         weight_keys | folded,
-        frozenset({f"{part.norm_path}.bias"}),
+        bias_keys | {f"{part.norm_path}.bias"},
     )
 
 

@@ -15,8 +15,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from ..folding.affine import BatchNormNd, batch_norm_affine
 from ..norm import at_least_float32
-from .affine import BatchNormNd
 
 
 def fresh_norms(layer: nn.Module, filled: Collection[str]) -> list[BatchNormNd]:
@@ -56,11 +56,11 @@ def calibrate(norm: BatchNormNd, x: Tensor, keep_function: bool) -> None:
     """Give a norm the mean and the variance of ``x (B, C, ...)`` by channel."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
+    before = batch_norm_affine(norm)
     samples = at_least_float32(rearrange(x, "b c ... -> c (b ...)"))
     mean, variance = samples.mean(dim=1), samples.var(dim=1, correction=0)
-    if keep_function and norm.affine:
-        gain = norm.weight / (norm.running_var + norm.eps).sqrt()
-        norm.bias.add_(gain * (mean - norm.running_mean))
-        norm.weight.copy_(gain * (variance + norm.eps).sqrt())
+    if keep_function and norm.affine and before is not None:
+        norm.bias.copy_(before.scale * mean + before.shift)
+        norm.weight.copy_(before.scale * (variance + norm.eps).sqrt())
     norm.running_mean.copy_(mean)
     norm.running_var.copy_(variance)

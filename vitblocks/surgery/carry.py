@@ -27,9 +27,9 @@ def carry_over(old: Attention, new: Attention) -> Ledger:
     ledger = Ledger()
     for name in _projections(new):
         if not _copy_alike(old, new, name, ledger):
-            write(part_of(getattr(new, name), name), [_rows(old, letter) for letter in name], ledger)
+            write(part_of(new, name), [_rows(old, letter) for letter in name], ledger)
     if not _copy_alike(old, new, "proj", ledger):
-        write(part_of(new.proj, "proj"), [read(part_of(old.proj, "proj"))], ledger)
+        write(part_of(new, "proj"), [read(part_of(old, "proj"))], ledger)
     for name in ("attend", "position_bias"):
         _copy_alike(old, new, name, ledger)
     _copy_own(old, new, ledger)
@@ -62,7 +62,7 @@ def _rows(attention: Attention, letter: str) -> Affine:
     widths = {"q": keys, "k": keys, "v": values}
     start = sum(widths[before] for before in name[: name.index(letter)])
     rows = slice(start, start + widths[letter])
-    whole = read(part_of(getattr(attention, name), name))
+    whole = read(part_of(attention, name))
     return whole._replace(weight=whole.weight[rows], bias=None if whole.bias is None else whole.bias[rows])
 
 

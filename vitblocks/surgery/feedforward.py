@@ -8,32 +8,29 @@ from typing import TypeAlias
 from torch import nn
 
 from ..feedforward import ConvFeedForward, GatedMlp, Mlp
+from ..folding.declared import declared
 from ..norm import LinearNorm
 from .affine import Part, part_of, read, write
 from .family import Family, Options, taken
 from .ledger import Ledger, copy_alike
-from .start import delta, identity_norm
+from .start import neutral
 
 FeedForward: TypeAlias = Mlp | GatedMlp | ConvFeedForward
 
 
-def ends(layer: FeedForward) -> tuple[Part, Part]:
-    """The maps before the activation and back to the channels of a token."""
-    if isinstance(layer, ConvFeedForward):
-        return Part(layer.conv1, layer.norm1, "conv1", "norm1"), Part(layer.conv2, layer.norm2, "conv2", "norm2")
-    first = "gate" if isinstance(layer, GatedMlp) else "fc1"
-    return part_of(getattr(layer, first), first), part_of(layer.fc2, "fc2")
+def ends(layer: nn.Module) -> tuple[Part, Part] | None:
+    """The maps before the activation and back to the channels of a token; None where the layer does not say which they are."""
+    reads, writes = declared(layer, "reads"), declared(layer, "writes")
+    return (part_of(layer, reads[0]), part_of(layer, writes)) if reads and writes else None
 
 
 def make_like(old: nn.Module, kind: type[FeedForward], options: Options) -> FeedForward:
     """``kind`` with the widths, the activation and the dropout of ``old``."""
-    if not isinstance(old, (Mlp, GatedMlp, ConvFeedForward)):
+    if (maps := ends(old)) is None:
         return kind(**options)
-    first, _ = ends(old)
-    hidden, dim = first.linear.weight.shape[:2]
+    hidden, dim = maps[0].linear.weight.shape[:2]
     settings: Options = {"dim": dim, "mlp_dim": hidden, "activation": lambda: deepcopy(old.act)}
-    if not isinstance(old, ConvFeedForward):
-        settings["dropout"] = old.dropout2.p
+    settings["dropout"] = getattr(getattr(old, "dropout2", None), "p", None)
     if isinstance(old, Mlp) and isinstance(old.fc1, LinearNorm):
         settings["linear"] = LinearNorm
     return kind(**taken(kind, settings, options))
@@ -48,26 +45,15 @@ def carry_feedforward(old: nn.Module, new: nn.Module, options: Options) -> Ledge
     depthwise convolution and any channel attention are lost; back from a gated one, what was gated.
     """
     ledger = Ledger()
-    kinds = (Mlp, GatedMlp, ConvFeedForward)
-    if copy_alike(old, new, ledger) or not isinstance(old, kinds) or not isinstance(new, kinds):
+    if copy_alike(old, new, ledger) or (given := ends(old)) is None or (wanted := ends(new)) is None:
         return ledger
-    pairs = list(zip(ends(old), ends(new), strict=True))
+    pairs = list(zip(given, wanted, strict=True))
     if any(theirs.linear.weight.shape[:2] != ours.linear.weight.shape[:2] for theirs, ours in pairs):
         return ledger
-    start_feedforward(new)
+    neutral(new)
     for theirs, ours in pairs:
         write(ours, [read(theirs)], ledger)
     return ledger
-
-
-def start_feedforward(layer: FeedForward) -> None:
-    """Bring what stands besides the two maps to where it changes nothing."""
-    if isinstance(layer, GatedMlp):
-        nn.init.zeros_(layer.fc1.weight)
-        nn.init.ones_(layer.fc1.bias)
-    elif isinstance(layer, ConvFeedForward):
-        delta(layer.conv)
-        identity_norm(layer.norm)
 
 
 FEEDFORWARD = Family(

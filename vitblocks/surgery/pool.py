@@ -12,6 +12,7 @@ from ..registry import part
 from ..zoo.regionvit import PrefixMeanPool
 from .family import Call, Family, Options, taken, tokens_of
 from .ledger import Ledger, copy, copy_alike, shapes
+from .start import neutral
 
 
 @part
@@ -62,22 +63,8 @@ def carry_pool(old: nn.Module, new: nn.Module, options: Options) -> Ledger:
     before, after = norm_of(old), norm_of(new)
     if before is not None and after is not None and type(before) is type(after):
         copy(old, new, [f"norm.{key}" for key in shapes(after)], ledger)
-    start_pool(new.pool if isinstance(new, NormAfter) else new)
+    neutral(new.pool if isinstance(new, NormAfter) else new)
     return ledger
-
-
-def start_pool(pool: nn.Module) -> None:
-    """Bring a pool with weights to the mean of all tokens."""
-    if isinstance(pool, SequencePool):
-        nn.init.zeros_(pool.logit.weight)
-        nn.init.zeros_(pool.logit.bias)
-    if isinstance(pool, AttentionPool) and pool.heads * pool.head_dim == pool.dim and isinstance(pool.proj, nn.Linear):
-        nn.init.zeros_(pool.probe)
-        nn.init.eye_(pool.kv.weight[-pool.dim :])
-        nn.init.eye_(pool.proj.weight)
-        for bias in (pool.q.bias, pool.kv.bias, pool.proj.bias):
-            if bias is not None:
-                nn.init.zeros_(bias)
 
 
 POOL = Family(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-from einops import rearrange
-from torch import Tensor, nn
+from torch import nn
 
 from ..position import (
     PEG,
@@ -18,7 +16,7 @@ from ..position import (
 )
 from .family import Call, Family, Options, taken, tokens_of
 from .ledger import Ledger, copy_alike
-from .start import neutral
+from .start import start_neutral
 
 TABLES = (LearnedPosition, SinePosition1d, SinePosition2d)
 
@@ -51,13 +49,11 @@ def carry_layer(old: nn.Module, new: nn.Module, options: Options) -> Ledger:
     if copy_alike(old, new, ledger):
         return ledger
     if isinstance(new, LearnedPosition):
-        new.table.zero_()
+        new.reset_neutral()
         if isinstance(old, TABLES):
             fill_table(old, new, ledger)
     elif isinstance(new, PEG):
-        nn.init.zeros_(new.conv.weight)
-        if new.conv.bias is not None:
-            nn.init.zeros_(new.conv.bias)
+        new.reset_neutral()
         if isinstance(old, PEG):
             fill_kernel(old, new, ledger)
     return ledger
@@ -110,38 +106,19 @@ def carry_bias(old: nn.Module, new: nn.Module, options: Options) -> Ledger:
     ledger = Ledger()
     if copy_alike(old, new, ledger):
         return ledger
-    for part in new.modules():
-        neutral(part)
+    start_neutral(new)
     target, prefix = (new.patches, "patches.") if isinstance(new, ClassRelativeBias) else (new, "")
     source = old.patches if isinstance(old, ClassRelativeBias) else old
-    if isinstance(target, DynamicBias) or not isinstance(source, (RelativeBias, DistanceBias, DynamicBias)):
+    if not isinstance(source, (RelativeBias, DistanceBias, DynamicBias)) or not isinstance(
+        target, (RelativeBias, DistanceBias)
+    ):
         return ledger
-    if isinstance(target, RelativeBias):
-        target.table.copy_(rearrange(offsets_of(source, target.grid), "h w heads -> (h w) heads"))
-    elif isinstance(target, DistanceBias) and target.stride == (1, 1):
-        target.table.copy_(fold(offsets_of(source, target.grid)))
-    else:
+    if getattr(target, "stride", (1, 1)) != (1, 1):
         return ledger
+    target.take_offsets(source.offsets(target.grid))
     start = "patches." if isinstance(old, ClassRelativeBias) else ""
     ledger.note(f"{prefix}table", [frozenset(f"{start}{key}" for key in source.state_dict())])
     return ledger
-
-
-def offsets_of(bias: RelativeBias | DistanceBias | DynamicBias, grid: tuple[int, int]) -> Tensor:
-    """The bias of every offset between two places of a grid: ``(2H-1, 2W-1, heads)``."""
-    if not isinstance(bias, DistanceBias):
-        return bias.offsets(grid)
-    rows, columns = grid
-    # All distances from the first place, then mirrored to both directions.
-    table = rearrange(bias(grid)[:, 0], "heads (h w) -> h w heads", h=rows, w=columns)
-    down, right = (torch.arange(1 - side, side, device=table.device).abs() for side in grid)
-    return table[down][:, right]
-
-
-def fold(offsets: Tensor) -> Tensor:
-    """``(2H-1, 2W-1, heads)`` to ``(heads, H, W)``: the mean of what lies as far up as down, as far left as right."""
-    mean = (offsets + offsets.flip(0) + offsets.flip(1) + offsets.flip(0, 1)) / 4
-    return rearrange(mean[offsets.shape[0] // 2 :, offsets.shape[1] // 2 :], "h w heads -> heads h w")
 
 
 def of_larger_strides(model: nn.Module) -> set[int]:
