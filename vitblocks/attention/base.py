@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from copy import deepcopy
+from typing import Any, ClassVar, TypeAlias, TypedDict
 
 from einops import rearrange
 from torch import Tensor, nn
@@ -77,6 +78,12 @@ class SelfAttentionOptions(MixedHeadOptions, total=False):
     attend: Attend | None
 
 
+Steps: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
+"""Rows and columns between neighbouring queries, and between neighbouring keys."""
+
+ONE: Steps = (1, 1), (1, 1)
+
+
 class Attention(nn.Module):
     """The frame of every attention kind: an :class:`Attend`, an output projection, and optional position parts.
 
@@ -90,6 +97,9 @@ class Attention(nn.Module):
         position_bias: a part called as ``position_bias(grid, prefix) -> (heads, n, m)``, with the grid that is attended over.
         dropout: after the output projection.
     """
+
+    is_layer: ClassVar[bool] = True
+    """Whether it is called as ``(x, grid) -> x``; a pooler and a downsampler are not."""
 
     def __init__(
         self,
@@ -112,6 +122,33 @@ class Attention(nn.Module):
         self.position_bias = position_bias
         self.proj = nn.Linear(heads * self.value_dim, dim) if proj is None else proj
         self.dropout = nn.Dropout(dropout)
+
+    @property
+    def steps(self) -> Steps | None:
+        """Between neighbouring queries, and between neighbouring keys: what a position bias counts in. None where that varies."""
+        return None
+
+    def projections(self) -> dict[str, nn.Module]:
+        """What makes queries, keys and values; each name spells what lies in it, in order: ``qkv``, or ``q`` and ``kv``, and so on."""
+        found = {name: getattr(self, name, None) for name in ("qkv", "q", "kv", "k", "v")}
+        return {name: module for name, module in found.items() if isinstance(module, nn.Module)}
+
+    def settings(self) -> dict[str, Any]:
+        """What another kind that takes this one's place is made with, as far as it takes it."""
+        made = [*self.projections().items(), ("proj", self.proj)]
+        biases = [key for _, part in made[:-1] for key, _ in part.named_parameters() if key.endswith("bias")]
+        return {
+            "head_dim": self.head_dim,
+            "value_dim": self.value_dim,
+            "dropout": getattr(self.dropout, "p", 0.0),
+            "qkv_bias": bool(biases),
+            # A projection that is more than a Linear (LeViT's carry norms) has no counterpart unless the new kind gets the same.
+            **{
+                name: deepcopy(part)
+                for name, part in made
+                if name in ("qkv", "proj") and not isinstance(part, nn.Linear)
+            },
+        }
 
     def bias(self, grid: Grid, prefix: int, mask: Tensor | None = None) -> Tensor | None:
         """The bias of the logits over ``prefix`` tokens and ``grid``, and a mask added to it."""

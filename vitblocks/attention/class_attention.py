@@ -7,7 +7,7 @@ from torch import Tensor
 from ..grid import Grid
 from ..prefix import join_prefix, require_prefix
 from ..registry import part
-from .base import CrossAttention
+from .base import ONE, CrossAttention
 
 
 @part
@@ -23,6 +23,7 @@ class ClassAttention(CrossAttention):
 
     reads = ("q", "kv")
     writes = "proj"
+    steps = ONE
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         prefix = require_prefix(x, grid, "ClassAttention")

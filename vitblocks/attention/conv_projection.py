@@ -12,7 +12,7 @@ from ..norm import identity_norm
 from ..prefix import join_prefix
 from ..registry import part
 from .attend import SoftmaxAttend
-from .base import Attention, AttentionOptions, split_heads
+from .base import Attention, AttentionOptions, Steps, split_heads
 
 
 @part
@@ -77,6 +77,11 @@ class ConvProjectionAttention(Attention):
         self.q = ConvProjection(dim, width, kernel_size=kernel_size, bias=qkv_bias)
         self.k = ConvProjection(dim, width, kernel_size=kernel_size, stride=kv_stride, bias=qkv_bias)
         self.v = ConvProjection(dim, values, kernel_size=kernel_size, stride=kv_stride, bias=qkv_bias)
+
+    @property
+    def steps(self) -> Steps:
+        down, right = self.k.conv.stride
+        return (1, 1), (down, right)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         q, k, v = (split_heads(projection(x, grid), self.heads) for projection in (self.q, self.k, self.v))

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..grid import Grid, num_prefix
 from ..registry import part
-from .base import SelfAttention
+from .base import ONE, SelfAttention
 
 
 @part
@@ -18,6 +18,7 @@ class GlobalAttention(SelfAttention):
 
     reads = ("qkv",)
     writes = "proj"
+    steps = ONE
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         return self.mix(x, grid, num_prefix(x, grid))

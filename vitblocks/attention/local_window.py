@@ -9,7 +9,7 @@ from typing_extensions import Unpack
 
 from ..grid import Grid, Size, split_prefix
 from ..registry import part
-from .base import SelfAttention, SelfAttentionOptions, merge_heads, split_heads
+from .base import SelfAttention, SelfAttentionOptions, Steps, merge_heads, split_heads
 from .windows import DilatedWindows, Partition, ShiftedWindows, Windows
 
 
@@ -34,6 +34,10 @@ class WindowAttention(SelfAttention):
     ) -> None:
         super().__init__(dim, heads, **options)
         self.windows = windows
+
+    @property
+    def steps(self) -> Steps | None:
+        return None if self.windows.step is None else (self.windows.step, self.windows.step)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         if grid == (0, 0):

@@ -14,7 +14,7 @@ from ..grid import Grid, Size, image_grid, num_prefix, split_prefix, to_map, to_
 from ..norm import NormFactory, layer_norm
 from ..prefix import join_prefix
 from ..registry import part
-from .base import CrossAttention, CrossAttentionOptions
+from .base import CrossAttention, CrossAttentionOptions, Steps
 
 
 @part
@@ -62,6 +62,10 @@ class ReducedAttention(CrossAttention):
             weight.copy_(rearrange(mean, "o i -> o i 1 1").expand_as(weight))
             if self.reduce.bias is not None:
                 nn.init.zeros_(self.reduce.bias)
+
+    @property
+    def steps(self) -> Steps:
+        return (1, 1), self.reduction
 
     @property
     def reads(self) -> tuple[str, ...] | None:

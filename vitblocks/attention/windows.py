@@ -68,6 +68,11 @@ class Partition:
         lengths = self.lengths(grid)
         return lengths["h"], lengths["w"]
 
+    @property
+    def step(self) -> tuple[int, int] | None:
+        """Rows and columns between neighbouring tokens of a window; None where that varies."""
+        return None
+
     def padded(self, grid: Grid) -> tuple[int, int]:
         """The grid rounded up to whole windows."""
         lengths = self.lengths(grid)
@@ -140,6 +145,10 @@ class Windows(Partition):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", to_pair(self.size, "window"))
+
+    @property
+    def step(self) -> tuple[int, int]:
+        return 1, 1
 
     def lengths(self, grid: Grid) -> dict[str, int]:
         height, width = image_grid(grid, "windows")
@@ -217,6 +226,10 @@ class DilatedWindows(Partition):
         if self.size is not None:
             object.__setattr__(self, "size", to_pair(self.size, "window"))
         object.__setattr__(self, "dilation", to_pair(self.dilation, "dilation"))
+
+    @property
+    def step(self) -> tuple[int, int]:
+        return to_pair(self.dilation)
 
     def lengths(self, grid: Grid) -> dict[str, int]:
         height, width = image_grid(grid, "dilated windows")

@@ -27,6 +27,7 @@ class AttentionPool(CrossAttention):
         head_dim, qkv_bias, attend, dropout: see :class:`~vitblocks.attention.CrossAttention`.
     """
 
+    is_layer = False
     normed: ClassVar = {"norm": "mlp"}
 
     def __init__(

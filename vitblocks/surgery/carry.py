@@ -12,8 +12,7 @@ from ..attention import Attention
 from .affine import Affine, part_of, read, write
 from .ledger import Ledger, copy, shapes
 
-PROJECTIONS = ("qkv", "q", "kv", "k", "v")
-_HANDLED = (*(f"{name}." for name in PROJECTIONS), "proj.", "attend.", "position_bias.")
+_HANDLED = ("proj.", "attend.", "position_bias.")
 
 
 def carry_over(old: Attention, new: Attention) -> Ledger:
@@ -47,12 +46,17 @@ def _check_sizes(old: Attention, new: Attention) -> None:
 
 
 def _projections(attention: Attention) -> list[str]:
-    found = [name for name in PROJECTIONS if isinstance(getattr(attention, name, None), nn.Module)]
+    found = list(attention.projections())
     if sorted("".join(found)) != ["k", "q", "v"]:
         raise TypeError(
             f"{type(attention).__name__} must project by qkv, by q and kv, or by q, k and v to be swapped, it has {found}"
         )
     return found
+
+
+def _inside(attention: Attention) -> list[str]:
+    """How the keys of the projections begin."""
+    return [f"{name}." for name in attention.projections()]
 
 
 def _rows(attention: Attention, letter: str) -> Affine:
@@ -82,7 +86,7 @@ def _copy_own(old: Attention, new: Attention, ledger: Ledger) -> None:
     if not (isinstance(new, type(old)) or isinstance(old, type(new))):
         return
     own = [
-        {key: shape for key, shape in shapes(attention).items() if not key.startswith(_HANDLED)}
+        {key: shape for key, shape in shapes(attention).items() if not key.startswith((*_HANDLED, *_inside(attention)))}
         for attention in (old, new)
     ]
     if own[0] == own[1]:

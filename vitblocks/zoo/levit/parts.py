@@ -36,6 +36,7 @@ class DownsamplingAttention(Attention):
 
     reads = ("q", "kv")
     writes = "proj"
+    is_layer = False
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from ...attention.base import SelfAttention, SelfAttentionOptions
+from ...attention.base import ONE, SelfAttention, SelfAttentionOptions
 from ...attention.windows import Windows, labels_mask, round_up
 from ...block import TwoBranches
 from ...embed.adaptors import check_image
@@ -57,6 +57,7 @@ class RegionalAttention(SelfAttention):
 
     reads = ("qkv",)
     writes = "proj"
+    steps = ONE
     hidden_by = "attend"
 
     def __init__(self, dim: int, heads: int = 8, *, window: Size = 7, **options: Unpack[SelfAttentionOptions]) -> None:
