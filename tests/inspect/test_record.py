@@ -46,7 +46,7 @@ from vitblocks import (
 )
 from vitblocks.attention.base import CrossAttention, SelfAttention, merge_heads, split_heads
 from vitblocks.demo.hybrid import hybrid
-from vitblocks.inspect import Call, Places, places
+from vitblocks.inspect import Call, Places
 from vitblocks.zoo.ats_vit import AdaptiveSampling
 from vitblocks.zoo.crossformer import LongDistanceWindows
 from vitblocks.zoo.levit import DownsamplingAttention
@@ -297,22 +297,25 @@ class Axial(SelfAttention):
         return self.mix(rows, grid, mask=None).flatten(1, 2)
 
 
-def test_an_unknown_kind_is_recorded_without_places_and_can_be_registered() -> None:
+class PlacedAxial(Axial):
+    """It says where its rows lie."""
+
+    def places(self, call: Call) -> tuple[Places, Places]:
+        rows = call.of(torch.arange(call.tokens).unflatten(0, call.grid))
+        return rows, rows
+
+
+def test_an_unknown_kind_is_recorded_without_places_and_can_say_them() -> None:
     attn = Axial(8, 2)
     with record_attention(attn) as records:
         attn(torch.randn(2, 12, 8), (3, 4))
     assert records[0].weights.shape == (2, 3, 2, 4, 4)
-    with pytest.raises(ValueError, match="register"):
+    with pytest.raises(ValueError, match=r"method places\(call\)"):
         records[0].key_map(0)
-    with pytest.raises(ValueError, match="register"), record_attention(attn, queries=0):
+    with pytest.raises(ValueError, match=r"method places\(call\)"), record_attention(attn, queries=0):
         attn(torch.randn(2, 12, 8), (3, 4))
 
-    @places.register
-    def _(attention: Axial, call: Call) -> tuple[Places, Places]:
-        rows = Places(torch.arange(call.tokens).unflatten(0, call.grid), call.prefix, call.grid)
-        return rows, rows
-
-    check_places(attn, self_values, (3, 4), 0)
+    check_places(PlacedAxial(8, 2), self_values, (3, 4), 0)
 
 
 # Only what was asked.

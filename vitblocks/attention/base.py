@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import Any, ClassVar, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypedDict
 
 from einops import rearrange
 from torch import Tensor, nn
 
 from ..grid import Grid
 from .attend import Attend, SoftmaxAttend, add_bias
+
+if TYPE_CHECKING:
+    from ..inspect.places import Call, Pair
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
@@ -127,6 +130,10 @@ class Attention(nn.Module):
     def steps(self) -> Steps | None:
         """Between neighbouring queries, and between neighbouring keys: what a position bias counts in. None where that varies."""
         return None
+
+    def places(self, call: Call) -> Pair:
+        """Where queries and keys lie among the tokens, for :mod:`vitblocks.inspect`: here every token is both."""
+        return call.whole()
 
     def projections(self) -> dict[str, nn.Module]:
         """What makes queries, keys and values; each name spells what lies in it, in order: ``qkv``, or ``q`` and ``kv``, and so on."""

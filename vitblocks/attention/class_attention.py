@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 
 from ..grid import Grid
 from ..prefix import join_prefix, require_prefix
 from ..registry import part
 from .base import ONE, CrossAttention
+
+if TYPE_CHECKING:
+    from ..inspect.places import Call, Pair
 
 
 @part
@@ -24,6 +29,9 @@ class ClassAttention(CrossAttention):
     reads = ("q", "kv")
     writes = "proj"
     steps = ONE
+
+    def places(self, call: Call) -> Pair:
+        return call.first(call.prefix), call.first(call.tokens)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         prefix = require_prefix(x, grid, "ClassAttention")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from ..grid import Grid, half_kernel, num_prefix, split_prefix, to_map, to_tokens
+from ..grid import Grid, half_kernel, image_grid, num_prefix, split_prefix, to_map, to_tokens
 from ..norm import identity_norm
 from ..prefix import join_prefix
 from ..registry import part
 from .attend import SoftmaxAttend
 from .base import Attention, AttentionOptions, Steps, split_heads
+
+if TYPE_CHECKING:
+    from ..inspect.places import Call, Pair
 
 
 @part
@@ -82,6 +85,11 @@ class ConvProjectionAttention(Attention):
     def steps(self) -> Steps:
         down, right = self.k.conv.stride
         return (1, 1), (down, right)
+
+    def places(self, call: Call) -> Pair:
+        down, right = self.k.conv.stride
+        height, width = image_grid(call.grid, "ConvProjectionAttention")
+        return call.first(call.tokens), call.on((-(-height // down), -(-width // right)), call.prefix)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         q, k, v = (split_heads(projection(x, grid), self.heads) for projection in (self.q, self.k, self.v))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from einops import repeat
 from torch import Tensor
@@ -11,6 +13,9 @@ from ..grid import Grid, Size, split_prefix
 from ..registry import part
 from .base import SelfAttention, SelfAttentionOptions, Steps, merge_heads, split_heads
 from .windows import DilatedWindows, Partition, ShiftedWindows, Windows
+
+if TYPE_CHECKING:
+    from ..inspect.places import Call, Pair
 
 
 @part
@@ -38,6 +43,13 @@ class WindowAttention(SelfAttention):
     @property
     def steps(self) -> Steps | None:
         return None if self.windows.step is None else (self.windows.step, self.windows.step)
+
+    def places(self, call: Call) -> Pair:
+        if not call.grouped:
+            return call.first(call.queries), call.first(call.tokens)
+        ids = call.windows(self.windows)
+        prefix = torch.arange(call.prefix, device=call.device).expand(len(ids), -1)
+        return call.of(ids), call.of(torch.cat([prefix, ids], dim=1))
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         if grid == (0, 0):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from einops import rearrange
@@ -15,6 +15,9 @@ from ..norm import NormFactory, layer_norm
 from ..prefix import join_prefix
 from ..registry import part
 from .base import CrossAttention, CrossAttentionOptions, Steps
+
+if TYPE_CHECKING:
+    from ..inspect.places import Call, Pair
 
 
 @part
@@ -71,6 +74,11 @@ class ReducedAttention(CrossAttention):
     def reads(self) -> tuple[str, ...] | None:
         # Where there is a convolution, prefix tokens pass it by.
         return ("q", "kv") if self.reduce is None else None
+
+    def places(self, call: Call) -> Pair:
+        height, width = image_grid(call.grid, "ReducedAttention")
+        down, right = self.reduction
+        return call.first(call.tokens), call.on((height // down, width // right), call.prefix)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         tokens = x if self.reduce is None else self.reduced(x, grid)

@@ -23,8 +23,8 @@ class AttentionRecord:
         name: of the Attend in the model.
         weights: ``(B, groups, heads, n, m)``: one group for global kinds, one for each window or sub-grid for others.
         heads: the numbers of the heads in it.
-        queries, keys: which tokens the rows and columns of each group are; None for a kind that :func:`~vitblocks.inspect.places`
-            does not know.
+        queries, keys: which tokens the rows and columns of each group are; None for a kind that does not say it, see
+            :mod:`vitblocks.inspect.places`.
     """
 
     name: str
@@ -41,7 +41,7 @@ class AttentionRecord:
         """
         if self.queries is None or self.keys is None:
             raise ValueError(
-                f"where the queries and keys of {self.name} lie is not known: register its class with vitblocks.inspect.places"
+                f"where the queries and keys of {self.name} lie is not known: give the class a method places(call) -> (queries, keys)"
             )
         return self.queries, self.keys
 

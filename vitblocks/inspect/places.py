@@ -1,14 +1,12 @@
-"""Where the queries and keys of an attention matrix lie among the tokens, for every kind of attention.
+"""Where the queries and keys of an attention matrix lie among the tokens.
 
-:func:`places` says it, one small function for each kind. A kind of your own that is not global self-attention registers another with
-``@places.register(MyAttention)``.
+Every kind of attention says it by its method ``places(call)``; so does a kind of your own in which not every token attends to every token.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import singledispatch
 from math import prod
 from typing import TypeAlias
 
@@ -16,19 +14,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..attention import (
-    ClassAttention,
-    ConvProjectionAttention,
-    DilatedWindows,
-    Partition,
-    ReducedAttention,
-    WindowAttention,
-)
+from ..attention import Partition
 from ..grid import Grid, image_grid
-from ..pool import AttentionPool
-from ..zoo.levit import DownsamplingAttention
-from ..zoo.mobile_vit import Interleaved
-from ..zoo.regionvit import PaddedRegionalAttention, RegionalAttention
 from .frames import Frame
 
 NOWHERE = -1
@@ -125,6 +112,16 @@ class Call:
         """All tokens of a sequence on another grid, as one group."""
         return Places(torch.arange(prefix + prod(grid), device=self.device)[None], prefix, grid)
 
+    def whole(self) -> Pair:
+        """Queries and keys that are all tokens in order; None of those that are not as many, or in several groups."""
+        counts = (self.queries, self.keys)
+        queries, keys = (self.first(n) if n == self.tokens and not self.grouped else None for n in counts)
+        return queries, keys
+
+    def of(self, ids: Tensor) -> Places:
+        """The tokens of each group by their numbers, ``(groups, n)``."""
+        return Places(ids, self.prefix, self.grid)
+
     def windows(self, windows: Partition) -> Tensor:
         """The patches in each window: ``(groups, n)``."""
         # Counted from 1, so that the zeros of padding become NOWHERE.
@@ -137,77 +134,13 @@ Pair: TypeAlias = "tuple[Places | None, Places | None]"
 """Where queries lie, and where keys lie; None where it is not known."""
 
 
-@singledispatch
 def places(attention: nn.Module, call: Call) -> Pair:
-    """Where the queries and keys of an attention's :class:`Attend` lie.
+    """Where the queries and keys of an attention's :class:`Attend` lie, by its own ``places(call)``.
 
-    Of a kind that is not registered they are all tokens in order, if they are as many and in one group; else not known.
+    Of one that does not say it they are all tokens in order, if they are as many and in one group; else not known.
     """
-    whole = call.first(call.tokens)
-    return tuple(whole if count == call.tokens and not call.grouped else None for count in (call.queries, call.keys))  # type: ignore[return-value]
-
-
-@places.register
-def _(attention: WindowAttention, call: Call) -> Pair:
-    if not call.grouped:
-        return call.first(call.queries), call.first(call.tokens)
-    ids = call.windows(attention.windows)
-    prefix = torch.arange(call.prefix, device=call.device).expand(len(ids), -1)
-    return Places(ids, call.prefix, call.grid), Places(torch.cat([prefix, ids], dim=1), call.prefix, call.grid)
-
-
-@places.register
-def _(attention: RegionalAttention, call: Call) -> Pair:
-    if not call.grouped:
-        return call.first(call.queries), call.first(call.tokens)
-    regional = torch.arange(call.prefix, device=call.device)[:, None]
-    both = Places(torch.cat([regional, call.windows(attention.windows)], dim=1), call.prefix, call.grid)
-    return both, both
-
-
-@places.register
-def _(attention: PaddedRegionalAttention, call: Call) -> Pair:
-    if not call.grouped:
-        return call.first(call.queries), call.first(call.tokens)
-    padding = attention.padding
-    ids = torch.arange(call.tokens, device=call.device)[None, :, None]
-    regional, carried, patches = padding.split(ids, call.grid)
-    whole = padding.assemble(carried, patches, call.grid)
-    windows = attention.windows.split(whole, padding.padded(call.grid))
-    together = torch.cat([regional[:, :, None], windows], dim=2)[0, :, :, 0]
-    both = Places(together, call.prefix, call.grid)
-    return both, both
-
-
-@places.register
-def _(attention: ReducedAttention, call: Call) -> Pair:
-    height, width = image_grid(call.grid, "ReducedAttention")
-    down, right = attention.reduction
-    return call.first(call.tokens), call.on((height // down, width // right), call.prefix)
-
-
-@places.register
-def _(attention: ConvProjectionAttention, call: Call) -> Pair:
-    down, right = attention.k.conv.stride
-    height, width = image_grid(call.grid, "ConvProjectionAttention")
-    return call.first(call.tokens), call.on((-(-height // down), -(-width // right)), call.prefix)
-
-
-@places.register
-def _(attention: DownsamplingAttention, call: Call) -> Pair:
-    height, width = image_grid(call.grid, "DownsamplingAttention")
-    down, right = attention.stride
-    return call.on((-(-height // down), -(-width // right)), 0), call.first(call.tokens)
-
-
-@places.register
-def _(attention: ClassAttention, call: Call) -> Pair:
-    return call.first(call.prefix), call.first(call.tokens)
-
-
-@places.register
-def _(attention: AttentionPool, call: Call) -> Pair:
-    return call.on((0, 0), 1), call.first(call.tokens)
+    own: Callable[[nn.Module, Call], Pair] | None = getattr(type(attention), "places", None)
+    return call.whole() if own is None else own(attention, call)
 
 
 def locate(attention: nn.Module, call: Call) -> Pair:
@@ -220,25 +153,32 @@ def locate(attention: nn.Module, call: Call) -> Pair:
 
 
 def folds(stack: Sequence[Frame]) -> list[Frame]:
-    """The calls under way that fold sub-grids into the batch, innermost first."""
-    return [frame for frame in reversed(stack) if isinstance(frame.module, Interleaved)]
+    """The calls under way that fold sub-grids into the batch, innermost first: of layers with ``subgrids``."""
+    return [frame for frame in reversed(stack) if subgrids(frame) is not None]
+
+
+def subgrids(frame: Frame) -> Partition | None:
+    """The partition by which the module of a call folds tokens into the batch."""
+    found = getattr(frame.module, "subgrids", None)
+    return found if isinstance(found, Partition) else None
 
 
 def folded(frame: Frame) -> int:
     """How many sub-grids a call folds into the batch."""
-    assert isinstance(frame.module, Interleaved)
-    return prod(frame.module.dilation)
+    windows = subgrids(frame)
+    if windows is None or frame.grid is None:
+        return 1
+    return prod(windows.padded(frame.grid)) // prod(windows.window(frame.grid))
 
 
 def unfold(where: Places | None, frame: Frame) -> Places | None:
     """Places on a sub-grid as places on the grid it was taken from, a group for each sub-grid; None if they are on no such grid."""
-    assert isinstance(frame.module, Interleaved)
-    if where is None or where.prefix or frame.grid is None:
+    windows = subgrids(frame)
+    if windows is None or where is None or where.prefix or frame.grid is None:
         return None
-    subgrids = DilatedWindows(None, frame.module.dilation)
-    if where.grid != subgrids.window(frame.grid):
+    if where.grid != windows.window(frame.grid):
         return None
     ids = torch.arange(prod(frame.grid), device=where.ids.device)[None, :, None]
-    table = subgrids.split(ids, frame.grid)[0, :, :, 0]
+    table = windows.split(ids, frame.grid)[0, :, :, 0]
     outer = torch.where(where.ids == NOWHERE, NOWHERE, table[:, where.ids.clamp(min=0)])
     return Places(rearrange(outer, "subgrids g n -> (subgrids g) n"), 0, frame.grid)

@@ -148,8 +148,8 @@ def _record(
     if keep.queries is not None:
         if queries is None:
             raise ValueError(
-                f"queries cannot be chosen for {name}, since it is not known which tokens its queries are: register the class of "
-                f"{type(owner).__name__} with vitblocks.inspect.places"
+                f"queries cannot be chosen for {name}, since it is not known which tokens its queries are: give "
+                f"{type(owner).__name__} a method places(call) -> (queries, keys)"
             )
         rows = Rows.of(queries, keep.queries)
         if rows is None:

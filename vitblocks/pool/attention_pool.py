@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,9 @@ from ..attention.base import CrossAttention
 from ..grid import Grid
 from ..norm import LayerNorm, NormFactory
 from ..registry import part
+
+if TYPE_CHECKING:
+    from ..inspect.places import Call, Pair
 
 
 @part
@@ -59,6 +62,9 @@ class AttentionPool(CrossAttention):
         for bias in (self.q.bias, self.kv.bias, self.proj.bias):
             if bias is not None:
                 nn.init.zeros_(bias)
+
+    def places(self, call: Call) -> Pair:
+        return call.on((0, 0), 1), call.first(call.tokens)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         pooled = self.cross(self.probe.expand(x.shape[0], -1, -1), x)

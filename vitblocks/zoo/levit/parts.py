@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
 from einops import rearrange
 from torch import Tensor, nn
@@ -14,6 +15,9 @@ from ...grid import Grid, Size, image_grid, length, require_no_prefix, to_pair
 from ...head import linear_head
 from ...norm import BatchNorm, NormFactory
 from ...registry import part
+
+if TYPE_CHECKING:
+    from ...inspect.places import Call, Pair
 
 
 @part
@@ -57,6 +61,11 @@ class DownsamplingAttention(Attention):
         self.q = nn.Linear(dim, heads * self.head_dim) if q is None else q
         self.kv = nn.Linear(dim, heads * (self.head_dim + self.value_dim)) if kv is None else kv
         self.proj = nn.Linear(heads * self.value_dim, out_dim) if proj is None else proj
+
+    def places(self, call: Call) -> Pair:
+        height, width = image_grid(call.grid, "DownsamplingAttention")
+        down, right = self.stride
+        return call.on((-(-height // down), -(-width // right)), 0), call.first(call.tokens)
 
     def forward(self, x: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
         require_no_prefix(x, grid, "DownsamplingAttention")

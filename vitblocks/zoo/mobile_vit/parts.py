@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ...attention.windows import round_up
+from ...attention.windows import DilatedWindows, round_up
 from ...embed.stem import ConvUnit
 from ...grid import Grid, Size, image_grid, require_no_prefix, to_map, to_pair, to_tokens
 from ...registry import part
@@ -66,6 +66,7 @@ class Interleaved(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(layers)
         self.dilation = to_pair(dilation, "dilation")
+        self.subgrids = DilatedWindows(None, self.dilation)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         require_no_prefix(x, grid, "Interleaved")
@@ -76,11 +77,10 @@ class Interleaved(nn.Module):
                 f"grid {grid} does not divide into sub-grids {self.dilation} apart; resize the map to a multiple"
             )
         subgrid = (height // down, width // right)
-        axes = {"h": subgrid[0], "w": subgrid[1], "r": down, "s": right}
-        x = rearrange(x, "b (h r w s) c -> (b r s) (h w) c", **axes)
+        x = rearrange(self.subgrids.split(x, grid), "b g n c -> (b g) n c")
         for layer in self.layers:
             x = layer(x, subgrid)
-        return rearrange(x, "(b r s) (h w) c -> b (h r w s) c", **axes)
+        return self.subgrids.join(rearrange(x, "(b g) n c -> b g n c", g=down * right), grid)
 
     def extra_repr(self) -> str:
         return f"dilation={self.dilation}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,9 @@ from ...attention.windows import Windows, round_up
 from ...grid import Grid, Size, image_grid, num_prefix, split_prefix, to_pair
 from ...registry import part
 from .parts import RegionalAttention
+
+if TYPE_CHECKING:
+    from ...inspect.places import Call, Pair
 
 
 @part
@@ -138,6 +142,16 @@ class PaddedRegionalAttention(RegionalAttention):
     def __init__(self, dim: int, heads: int = 8, *, window: Size = 7, **options: Unpack[SelfAttentionOptions]) -> None:
         super().__init__(dim, heads, window=window, **options)
         self.padding = CarriedPadding(window)
+
+    def places(self, call: Call) -> Pair:
+        if not call.grouped:
+            return call.first(call.queries), call.first(call.tokens)
+        ids = torch.arange(call.tokens, device=call.device)[None, :, None]
+        regional, carried, patches = self.padding.split(ids, call.grid)
+        whole = self.padding.assemble(carried, patches, call.grid)
+        windows = self.windows.split(whole, self.padding.padded(call.grid))
+        both = call.of(torch.cat([regional[:, :, None], windows], dim=2)[0, :, :, 0])
+        return both, both
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         if grid == (0, 0):

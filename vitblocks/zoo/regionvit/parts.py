@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,9 @@ from ...norm import LayerNorm, NormFactory
 from ...prefix import join_prefix, require_prefix
 from ...registry import part
 from ...residual import Shortcut
+
+if TYPE_CHECKING:
+    from ...inspect.places import Call, Pair
 
 
 def split_regional(x: Tensor, grid: Grid, windows: Windows, what: str) -> tuple[Tensor, Tensor]:
@@ -63,6 +66,13 @@ class RegionalAttention(SelfAttention):
     def __init__(self, dim: int, heads: int = 8, *, window: Size = 7, **options: Unpack[SelfAttentionOptions]) -> None:
         super().__init__(dim, heads, **options)
         self.windows = Windows(window)
+
+    def places(self, call: Call) -> Pair:
+        if not call.grouped:
+            return call.first(call.queries), call.first(call.tokens)
+        regional = torch.arange(call.prefix, device=call.device)[:, None]
+        both = call.of(torch.cat([regional, call.windows(self.windows)], dim=1))
+        return both, both
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         if grid == (0, 0):
