@@ -41,19 +41,19 @@ class DynamicBias(nn.Module):
         nn.init.zeros_(last.bias)
 
     def offsets(self, grid: tuple[int, int]) -> Tensor:
-        """The bias of every offset: ``(2H-1, 2W-1, heads)``."""
+        """The bias of every offset: ``(heads, 2H-1, 2W-1)``."""
         like = self.fc.weight
         rows, columns = (torch.arange(1 - side, side, device=like.device, dtype=like.dtype) for side in grid)
         x = self.fc(torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1))
         for layer in self.layers:
             x = layer(x)
-        return x
+        return rearrange(x, "h w heads -> heads h w")
 
     def forward(self, grid: Grid, prefix: int = 0) -> Tensor:
         size = image_grid(grid, "DynamicBias")
         if size == (0, 0):
             return self.fc.weight.new_zeros(self.heads, prefix, prefix)
-        return pad_prefix(pairwise(rearrange(self.offsets(size), "h w heads -> heads h w")), prefix)
+        return pad_prefix(pairwise(self.offsets(size)), prefix)
 
     def extra_repr(self) -> str:
         return f"heads={self.heads}"

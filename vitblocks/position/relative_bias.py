@@ -57,23 +57,22 @@ class RelativeBias(nn.Module):
 
     @torch.no_grad()
     def take_offsets(self, offsets: Tensor) -> None:
-        """Take over the bias of every offset on its own grid, ``(2H-1, 2W-1, heads)``."""
-        self.table.copy_(rearrange(offsets, "h w heads -> (h w) heads"))
+        """Take over the bias of every offset on its own grid, ``(heads, 2H-1, 2W-1)``."""
+        self.table.copy_(rearrange(offsets, "heads h w -> (h w) heads"))
 
     def offsets(self, grid: tuple[int, int]) -> Tensor:
-        """The table as ``(2H-1, 2W-1, heads)`` for this grid: its own, its middle, or resized."""
+        """The table as ``(heads, 2H-1, 2W-1)`` for this grid: its own, its middle, or resized."""
         larger = (max(grid[0], self.grid[0]), max(grid[1], self.grid[1]))
         size = (2 * larger[0] - 1, 2 * larger[1] - 1)
         own = rearrange(self.table, "(h w) heads -> 1 heads h w", h=2 * self.grid[0] - 1)
-        table = rearrange(resize_table(own, size), "1 heads h w -> h w heads")
         top, left = larger[0] - grid[0], larger[1] - grid[1]
-        return table[top : top + 2 * grid[0] - 1, left : left + 2 * grid[1] - 1]
+        return resize_table(own, size)[0, :, top : top + 2 * grid[0] - 1, left : left + 2 * grid[1] - 1]
 
     def forward(self, grid: Grid, prefix: int = 0) -> Tensor:
         size = image_grid(grid, "RelativeBias")
         if size == (0, 0):
             return self.table.new_zeros(self.heads, prefix, prefix)
-        return pad_prefix(pairwise(rearrange(self.offsets(size), "h w heads -> heads h w")), prefix)
+        return pad_prefix(pairwise(self.offsets(size)), prefix)
 
     def extra_repr(self) -> str:
         return f"heads={self.heads}, grid={self.grid}"
@@ -106,23 +105,22 @@ class DistanceBias(nn.Module):
 
     @torch.no_grad()
     def take_offsets(self, offsets: Tensor) -> None:
-        """Take over the bias of every offset on its own grid, ``(2H-1, 2W-1, heads)``: the mean of those at one distance."""
-        mean = (offsets + offsets.flip(0) + offsets.flip(1) + offsets.flip(0, 1)) / 4
-        self.table.copy_(rearrange(mean[self.grid[0] - 1 :, self.grid[1] - 1 :], "h w heads -> heads h w"))
+        """Take over the bias of every offset on its own grid, ``(heads, 2H-1, 2W-1)``: the mean of those at one distance."""
+        mean = (offsets + offsets.flip(1) + offsets.flip(2) + offsets.flip(1, 2)) / 4
+        self.table.copy_(mean[:, self.grid[0] - 1 :, self.grid[1] - 1 :])
 
     def offsets(self, grid: tuple[int, int]) -> Tensor:
-        """The bias of every offset: ``(2H-1, 2W-1, heads)``."""
+        """The bias of every offset: ``(heads, 2H-1, 2W-1)``."""
         larger = (max(grid[0], self.grid[0]), max(grid[1], self.grid[1]))
         table = resize_table(self.table[None], larger)[0, :, : grid[0], : grid[1]]
         table = torch.cat([table.flip(1)[:, :-1], table], dim=1)
-        return rearrange(torch.cat([table.flip(2)[:, :, :-1], table], dim=2), "heads h w -> h w heads")
+        return torch.cat([table.flip(2)[:, :, :-1], table], dim=2)
 
     def forward(self, grid: Grid, prefix: int = 0) -> Tensor:
         size = image_grid(grid, "DistanceBias")
         if size == (0, 0):
             return self.table.new_zeros(self.heads, prefix, prefix)
-        table = rearrange(self.offsets(size), "h w heads -> heads h w")
-        return pad_prefix(pairwise(table, self.stride), prefix)
+        return pad_prefix(pairwise(self.offsets(size), self.stride), prefix)
 
     def extra_repr(self) -> str:
         return f"heads={self.heads}, grid={self.grid}, stride={self.stride}"
