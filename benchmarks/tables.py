@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vitblocks.inspect.table import aligned
+
 
 def markdown(lines: Sequence[Sequence[str]], left: int = 1) -> str:
     """The heads and the rows as a table: the first ``left`` columns aligned left, the others right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     rule = [*("-" * width for width in widths[:left]), *(f"{'-' * (width - 1)}:" for width in widths[left:])]
-    aligned = [
-        [*map(str.ljust, line[:left], widths[:left]), *map(str.rjust, line[left:], widths[left:])] for line in lines
-    ]
-    return "\n".join(f"| {' | '.join(line)} |" for line in [aligned[0], rule, *aligned[1:]])
+    head, *rows = aligned(lines, left)
+    return "\n".join(f"| {' | '.join(line)} |" for line in [head, rule, *rows])

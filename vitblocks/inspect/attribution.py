@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from ..pool import AttentionPool
 from ..prefix import ClassToken
-from ..zoo.cross_vit import MultiScaleBlock
 from .attention_record import AttentionRecord, AttentionRecords
-from .frames import named_parts
+from .frames import evaluating, named_parts, towers_of
 from .places import Places
 from .record import record_attention
 from .select import LayerChoice, select_attends
@@ -139,7 +138,7 @@ def class_attention_map(model: nn.Module, image: Tensor, layer: int | str = -1) 
 
 def refuse_towers(model: nn.Module) -> None:
     """Raise ValueError for a model of two towers, whose layers are no one sequence."""
-    if any(isinstance(module, MultiScaleBlock) for module in named_parts(model).values()):
+    if any(towers_of(module) for module in named_parts(model).values()):
         raise ValueError(
             f"rollout is not defined for {type(model).__name__}: it has two towers with tokens of their own"
         )
@@ -214,15 +213,3 @@ def outputs_and_values(model: nn.Module, layers: LayerChoice | None) -> Iterator
     finally:
         for handle in handles:
             handle.remove()
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode, and every module's own mode afterwards."""
-    modes = {module: module.training for module in model.modules()}
-    try:
-        model.eval()
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training

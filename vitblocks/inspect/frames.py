@@ -52,6 +52,12 @@ def named_parts(model: nn.Module) -> dict[str, nn.Module]:
     return parts
 
 
+def towers_of(module: nn.Module) -> list[nn.Module]:
+    """The towers of a block of several, each with tokens of its own (CrossViT's): its list ``towers``."""
+    towers = getattr(module, "towers", None)
+    return list(towers) if isinstance(towers, nn.ModuleList) else []
+
+
 def path(name: str) -> list[str]:
     """The names of a module and of all that hold it, the model (``""``) first."""
     parts = name.split(".") if name else []
@@ -97,3 +103,15 @@ def follow(modules: Iterable[nn.Module]) -> Iterator[list[Frame]]:
         for handle in handles:
             handle.remove()
         stack.clear()
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode, and every module's own mode afterwards."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training

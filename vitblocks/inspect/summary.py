@@ -13,7 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..grid import Size, to_pair
 from ..model import Stage
-from ..zoo.cross_vit import MultiScaleBlock
+from .frames import evaluating, towers_of
+from .table import aligned
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,9 @@ class Summary:
         head = ("layer", "kind", "shape", "parameters", "MACs", "activations")
         rows = [(r.name, r.kind, "x".join(map(str, r.shape)), *_figures(r)) for r in self.layers]
         total = ("total", self.model, "x".join(map(str, self.image)), *_figures(self))
-        widths = [max(len(row[i]) for row in [head, *rows, total]) for i in range(len(head))]
-        rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-        lines = [_line(head, widths), rule, *(_line(row, widths) for row in rows), rule, _line(total, widths)]
-        return "\n".join(lines)
+        first, *layers, last = ("  ".join(cells) for cells in aligned([head, *rows, total], left=3))
+        rule = "-" * len(first)
+        return "\n".join(line.rstrip() for line in (first, rule, *layers, rule, last))
 
 
 def summary(model: nn.Module, image_size: Size | None = None, *, channels: int | None = None) -> Summary:
@@ -100,15 +100,9 @@ def _run_on_meta(
     image = torch.empty(1, _channels(model) if channels is None else channels, height, width, device="meta")
     state = {name: torch.empty_like(t, device="meta") for name, t in _tensors(model)}
     image = image.to(next((t.dtype for t in state.values() if t.is_floating_point()), image.dtype))
-    modes = {module: module.training for module in model.modules()}
     counter = FlopCounterMode(display=False)
-    try:
-        model.eval()
-        with torch.no_grad(), counter:
-            functional_call(model, state, (image,))
-    finally:
-        for module, training in modes.items():
-            module.training = training
+    with evaluating(model), torch.no_grad(), counter:
+        functional_call(model, state, (image,))
     flops = counter.get_flop_counts()
     root = type(model).__name__
     counts = {name: sum(flops.get(f"{root}.{name}", {}).values()) // 2 for name, _ in model.named_modules() if name}
@@ -120,7 +114,7 @@ def _rows(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for name, child in model.named_children():
         if isinstance(child, nn.Identity):
             continue
-        if isinstance(child, (nn.ModuleList, Stage, MultiScaleBlock)):
+        if isinstance(child, (nn.ModuleList, Stage)) or towers_of(child):
             yield from ((f"{name}.{inner}", module) for inner, module in _rows(child))
         else:
             yield name, child
@@ -158,8 +152,3 @@ def _channels(model: nn.Module) -> int:
 
 def _figures(counts: LayerSummary | Summary) -> tuple[str, str, str]:
     return f"{counts.params:,}", f"{counts.macs:,}", f"{counts.activations:,}"
-
-
-def _line(row: tuple[str, ...], widths: list[int]) -> str:
-    cells = [cell.ljust(w) if i < 3 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))]
-    return "  ".join(cells).rstrip()

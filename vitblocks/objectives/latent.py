@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..inspect.frames import evaluating
 from ..model import Model, Stage
 from .encoder import PairError
 
@@ -64,15 +65,11 @@ def feature_dim(encoder: nn.Module, channels: int, size: tuple[int, int]) -> int
         ValueError: the encoder does not take the size, or gives no single vector for an image.
     """
     like = next((p for p in encoder.parameters() if p.is_floating_point()), torch.empty(0))
-    modes = [(module, module.training) for module in encoder.modules()]
     try:
-        with torch.no_grad():
-            features = encoder.eval()(torch.zeros(1, channels, *size, device=like.device, dtype=like.dtype))
+        with evaluating(encoder), torch.no_grad():
+            features = encoder(torch.zeros(1, channels, *size, device=like.device, dtype=like.dtype))
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"net does not take crops of {size} and {channels} channels: {error}") from error
-    finally:
-        for module, mode in modes:
-            module.training = mode
     if features.dim() != 2:
         raise PairError(
             f"Dino needs one vector for an image, the pool gives {tuple(features.shape)}: a student with a second token is for "

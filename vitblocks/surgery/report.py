@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
+from ..inspect.table import aligned
 from .family import Family
 from .ledger import Ledger
 from .record import Record, forget
@@ -162,13 +163,7 @@ class SwapReport:
         if len(self.layers) > 1:
             count = _change(self.parameters_before, self.parameters_after)
             rows.append((f"all {len(self.layers)}", "", "", "", "", "", count, ""))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            "  ".join(
-                cell.rjust(w) if i > 2 else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-            )
-            for row in rows
-        ]
+        lines = ["  ".join(cells) for cells in aligned(rows, left=3)]
         lines += _keys("new", [layer.new for layer in self.layers])
         lines += _keys("dropped", [layer.dropped for layer in self.layers])
         counted = self.macs_before is not None and self.macs_after is not None

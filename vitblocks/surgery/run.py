@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..attention import Attention
+from ..inspect.frames import evaluating
 from .report import Drift, Replacement, relative_error
 
 
@@ -21,26 +22,13 @@ class Outputs(NamedTuple):
     features: Tensor | None
 
 
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation without gradients; afterwards every module is in the mode it was in."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
 def outputs(model: nn.Module, sample: Tensor) -> Outputs:
     """Run the model in evaluation.
 
     Raises:
         TypeError: it returns something else than a tensor.
     """
-    with evaluating(model):
+    with evaluating(model), torch.no_grad():
         logits = model(sample)
         if not isinstance(logits, Tensor):
             raise TypeError(f"a sample needs a model that returns a tensor of logits, got {type(logits).__name__}")

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, TypeAlias
 from torch import nn
 
 from ..model import Model, Stage, is_block
-from ..zoo.cross_vit import CrossViT
 from .attention import ATTENTION
 from .family import Family, Options
 from .feedforward import FEEDFORWARD
@@ -129,9 +128,12 @@ def pick(model: nn.Module, found: list[Order], where: Where) -> list[Order]:
 
 def embedders(model: nn.Module) -> set[int]:
     """Everything inside of what makes tokens of an image."""
-    parts = [m.embed for m in model.modules() if isinstance(m, Model)]
-    parts += [m.embeds for m in model.modules() if isinstance(m, CrossViT)]
-    return {id(module) for part in parts for module in part.modules()}
+    parts = [module.embed for module in model.modules() if isinstance(module, Model)]
+    # Of a model of several towers each has its own.
+    parts += [
+        found for module in model.modules() if isinstance(found := getattr(module, "embeds", None), nn.ModuleList)
+    ]
+    return {id(inner) for part in parts for inner in part.modules()}
 
 
 def blocks(model: nn.Module) -> list[nn.Module]:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from ..inspect import AttentionRecord, attention_rollout, class_attention_map, gradient_rollout
-from ..inspect.attribution import evaluating
+from ..inspect.frames import evaluating
 from ..inspect.places import Token
 from .drawing import caption, draw_picture, draw_weights, frame_reach, mark_patch, sheet
 from .pixels import drawable

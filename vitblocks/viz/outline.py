@@ -14,10 +14,10 @@ from ..embed import OnMap
 from ..feedforward import ConvFeedForward, GatedMlp, Mlp
 from ..grid import Grid, Size, to_pair
 from ..inspect.extract import token_pairs
+from ..inspect.frames import towers_of
 from ..inspect.summary import macs
 from ..model import Model, Stage
 from ..prefix import PerToken
-from ..zoo.cross_vit import MultiScaleBlock
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 TOWERS = ("small", "large")
@@ -99,7 +99,7 @@ def parts_of(model: nn.Module) -> Iterator[tuple[str, dict[str, str]]]:
     if isinstance(model, Model):
         yield "embed", {"embed": ""}
         last = {"norm": "", "pool": "", "head": ""}
-    elif isinstance(stages, nn.ModuleList) and any(isinstance(stage, MultiScaleBlock) for stage in stages):
+    elif isinstance(stages, nn.ModuleList) and any(towers_of(stage) for stage in stages):
         yield "embed", {f"{name}.{i}": f"{tower}: " for i, tower in enumerate(TOWERS) for name in ("embeds", "starts")}
         last = {"norms.0": "", "norms.1": "", "pool": "", "head": ""}
     else:
@@ -135,10 +135,10 @@ def transition_words(module: nn.Module) -> list[str]:
 
 def words_of(module: nn.Module) -> list[str]:
     """A line for each layer of a stage, of a tower in it, or of a sequence of modules; for the module itself else."""
-    if isinstance(module, MultiScaleBlock):
-        towers = zip(TOWERS, module.towers, strict=True)
-        own = [f"{name}: {line}" for name, tower in towers for line in words_of(tower)]
-        return own + [layer_words(fusion) for fusion in module.fusions]
+    if towers := towers_of(module):
+        named = zip(TOWERS, towers, strict=True)
+        own = [f"{name}: {line}" for name, tower in named for line in words_of(tower)]
+        return own + [layer_words(fusion) for fusion in getattr(module, "fusions", ())]
     if isinstance(module, (Stage, nn.Sequential)):
         layers = module.layers if isinstance(module, Stage) else module
         return [words for layer in layers if (words := layer_words(layer))]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..attention import Attend
 from ..grid import image_grid
 from ..inspect import capture, extract
-from ..inspect.attribution import evaluating
+from ..inspect.frames import evaluating
 from ..objectives.masking import Pictures
 from ..zoo.ats_vit import DROPPED, TokenSampler, original_ids
 from .drawing import caption, draw_picture, draw_veil, sheet
