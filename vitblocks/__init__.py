@@ -102,7 +102,7 @@ from .position import (
     SinePosition2d,
 )
 from .prefix import ClassToken, PerToken
-from .recipe import build, describe
+from .recipe import build, describe, to_source
 from .registry import create_model, list_models, list_parts, part
 from .residual import DropPath, LayerScale, Residual, Shortcut, drop_path_schedule
 from .surgery import SwapReport, swap, swap_attention
@@ -275,6 +275,7 @@ __all__ = [
     "swap",
     "swap_attention",
     "testing",
+    "to_source",
     "viz",
     "zoo",
 ]

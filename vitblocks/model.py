@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .attention.attend import Attend
 from .grid import Grid, Size, split_prefix, to_map, to_pair
+from .recipe import expression
 from .registry import part
 
 if TYPE_CHECKING:  # which looks at models itself
@@ -144,6 +145,13 @@ class Model(nn.Module):
             for i, layer in enumerate(stage.layers):
                 if is_block(layer):
                     yield f"stages.{s}.layers.{i}", layer
+
+    def __repr__(self) -> str:
+        """The composition as one would write it; the tree of modules where that cannot be told."""
+        try:
+            return expression(self)
+        except ValueError:
+            return super().__repr__()
 
     def gradient_checkpointing(self, enabled: bool = True) -> Model:
         """Recompute each layer in the backward pass rather than keep its activations (arXiv:1604.06174). Returns the model."""

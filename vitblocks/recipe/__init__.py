@@ -2,7 +2,9 @@
 
 from .building import build
 from .describing import Description, describe
+from .expressing import expression
 from .limits import Limits
 from .part import list_parts, noted_as, part
+from .writing import to_source
 
-__all__ = ["Description", "Limits", "build", "describe", "list_parts", "noted_as", "part"]
+__all__ = ["Description", "Limits", "build", "describe", "expression", "list_parts", "noted_as", "part", "to_source"]

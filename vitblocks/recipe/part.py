@@ -69,7 +69,9 @@ def noted_as(instance: Any, kind: type, **args: Any) -> None:
     if note is not None:
         defaults = _defaults(kind)
         now = note["args"] | {name: _note(value, []) for name, value in args.items()}
-        kept = {name: data for name, data in now.items() if name not in defaults or data != defaults[name]}
+        first = [name for name in signature_of(kind).parameters if name in now]
+        ordered = {name: now[name] for name in (*first, *now)}
+        kept = {name: data for name, data in ordered.items() if name not in defaults or data != defaults[name]}
         object.__setattr__(instance, NOTE, {"class": kind.__name__, "args": kept})
 
 

@@ -84,14 +84,17 @@ def express(data: Any, names: Names = str) -> Expression:
     made = _call(data["class"], args, names)
     if not data.keys() & {"changed", "shared"}:
         return made
-    changes = [(f"{path!r}: ", _change(new, names)) for path, new in data.get("changed", {}).items()]
+    changes = [_change(paths, new, names) for paths, new in grouped(data.get("changed", {}))]
     shared = [(f"{path!r}: ", repr(first)) for path, first in data.get("shared", {}).items()]
     items = [("", made), ("", Group("{", tuple(changes), "}")), ("", Group("{", tuple(shared), "}"))]
     return Group("changed(", tuple(items[: 3 if shared else 2]), ")")
 
 
-def _change(data: Any, names: Names) -> Expression:
-    return "absent" if isinstance(data, Mapping) and "absent" in data else express(data, names)
+def _change(paths: list[str], data: Any, names: Names) -> tuple[str, Expression]:
+    new = "ABSENT" if isinstance(data, Mapping) and "absent" in data else express(data, names)
+    if len(paths) == 1:
+        return f"{paths[0]!r}: ", new
+    return "**", Group("{path: ", (("", new),), f" for path in ({', '.join(map(repr, paths))})}}")
 
 
 def _items(data: list[Any], names: Names) -> Iterator[tuple[str, Expression]]:
@@ -152,7 +155,7 @@ def text(value: Expression, indent: int = 0, before: int = 0) -> str:
     line = _flat(value)
     if isinstance(value, str) or indent + before + len(line) <= WIDTH:
         return line
-    loop = value.closing.startswith(" for ") and not value.opening
+    loop = value.closing.startswith(" for ")
     if loop or (len(value.items) == 1 and not value.items[0][0] and isinstance(value.items[0][1], Group)):
         # A single value in brackets needs no lines of its own.
         length = before + len(value.opening) + len(value.closing)
