@@ -10,7 +10,6 @@ from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
-from .. import __version__
 from . import changing
 from .describing import describe
 from .expressing import express, text
@@ -99,7 +98,7 @@ def _write(reach: Reach, description: dict[str, Any]) -> str:
     for needed, name in SEEDED.items():
         if isinstance(needed, Import) and re.search(rf"\b{name}\b", made):
             reach.imports.setdefault(needed, name)
-    title = f"{description['class']}, written out by vitblocks {__version__}: it needs torch alone."
+    title = f"{description['class']}, written out by vitblocks: it needs torch alone."
     build = f'def build_model() -> nn.Module:\n    """The model with fresh weights."""\n    return {made}'
     head = [f'"""{title}"""', "from __future__ import annotations", _import_lines(reach, names)]
     return "\n\n".join(head) + "\n\n" + _spaced([*body, build]) + "\n"

@@ -63,7 +63,7 @@ def keep_positions(old: Attention, new: Attention, options: Options) -> None:
         new.rotary = deepcopy(old.rotary)
 
 
-ATTENTION = Family(
+ATTENTION: Family = Family(
     "attention",
     "an attention",
     (Attention,),

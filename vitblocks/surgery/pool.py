@@ -67,7 +67,7 @@ def carry_pool(old: nn.Module, new: nn.Module, options: Options) -> Ledger:
     return ledger
 
 
-POOL = Family(
+POOL: Family = Family(
     "pool",
     "a pool",
     (ClassPool, MeanPool, PrefixMeanPool, SequencePool, AttentionPool, NormAfter),
