@@ -1,7 +1,7 @@
 """``python -m tests.golden FILE.json ...``: check case files.
 
 Prints the largest error of every output over that output's largest value. Exits 0 if all are within their tolerance, 1 if one is not,
-2 if a file is no case, or nobody has said how to build its model or to compute one of its outputs.
+2 if a file is no case, or nobody has said how to build its model, what a key of its config means, or how to compute one of its outputs.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sys
 
 from .case import Case, NotACaseError
 from .check import NoBuilderError, build, errors, tolerance
+from .config import ConfigError
 
 
 def check(path: str) -> int:
@@ -18,8 +19,8 @@ def check(path: str) -> int:
     try:
         case = Case.read(path)
         found = errors(case, build(case))
-    except (OSError, NotACaseError, NoBuilderError) as error:
-        print(error, file=sys.stderr)
+    except (OSError, NotACaseError, NoBuilderError, ConfigError) as error:
+        print(f"{path}: {error}" if isinstance(error, ConfigError) else error, file=sys.stderr)
         return 2
     except ValueError as error:
         print(f"{path}: {error}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,10 +17,12 @@ from vitblocks.checkpoint import load
 
 from . import builders
 from .case import Case
+from .config import Config
 
 TOLERANCE = 1e-9
 
-Output = Callable[[Any, Case], Tensor]
+Output = Callable[..., Tensor]
+"""``(model, case) -> tensor``; for a name with ``{}`` in it ``(model, case, number) -> tensor``."""
 
 
 class NoBuilderError(LookupError):
@@ -31,14 +34,28 @@ class Builder:
     """How to build our model of a case, and how to compute its outputs.
 
     Args:
-        build: the case's ``config`` -> our model.
+        build: the case's ``config`` -> our model. It reads every key, or the case is refused.
         outputs: name -> ``(model, case) -> tensor``, for outputs that :data:`OUTPUTS` lacks or that are computed in another way here.
+            ``{}`` in a name stands for a number, which the function gets too.
         tolerance: of outputs that cannot be compared at 1e-9, with the reason beside it in the builder.
+        settings: keys of ``config`` that the outputs read rather than the model.
     """
 
-    build: Callable[[dict[str, Any]], nn.Module]
+    build: Callable[[Config], nn.Module]
     outputs: Mapping[str, Output] = field(default_factory=dict)
     tolerance: Mapping[str, float] = field(default_factory=dict)
+    settings: tuple[str, ...] = ()
+
+    def output(self, name: str) -> Callable[[Any, Case], Tensor] | None:
+        """How to compute an output; None if nobody has said."""
+        known = {**OUTPUTS, **self.outputs}
+        if name in known:
+            return known[name]
+        for template, function in known.items():
+            if match := re.fullmatch(re.escape(template).replace(r"\{\}", r"(\d+)"), name):
+                number = int(match[1])
+                return lambda model, case: function(model, case, number)
+        return None
 
 
 def _tokens(model: Any, case: Case) -> Tensor:
@@ -59,9 +76,12 @@ OUTPUTS: Mapping[str, Output] = {
 
 
 @cache
-def all_builders() -> dict[str | tuple[str, str], Builder]:
-    """The tables ``BUILDERS`` of every module in ``builders``, keyed by (architecture, layout) or by the name of one case."""
-    table: dict[str | tuple[str, str], Builder] = {}
+def all_builders() -> dict[tuple[str, ...], Builder]:
+    """The tables ``BUILDERS`` of every module in ``builders``, keyed by (architecture, layout), or by these and a regular expression.
+
+    The expression is one that the name of the reference must hold, where the references of a layout are several classes.
+    """
+    table: dict[tuple[str, ...], Builder] = {}
     for module in iter_modules(builders.__path__):
         own = import_module(f"{builders.__name__}.{module.name}").BUILDERS
         if twice := table.keys() & own.keys():
@@ -73,21 +93,39 @@ def all_builders() -> dict[str | tuple[str, str], Builder]:
 
 
 def find_builder(case: Case) -> Builder:
-    """Raises NoBuilderError if there is none."""
-    table = all_builders()
-    for key in (case.name, (case.architecture, case.layout)):
-        if key in table:
-            return table[key]
-    raise NoBuilderError(f"no builder for case {case.name}: architecture {case.architecture!r}, layout {case.layout!r}")
+    """The builder of a case, by its architecture, its layout and its reference. Its name does not matter.
+
+    Raises:
+        NoBuilderError: there is none, or more than one.
+    """
+    found = [
+        builder
+        for (architecture, layout, *reference), builder in all_builders().items()
+        if (architecture, layout) == (case.architecture, case.layout)
+        and all(re.search(expression, case.reference) for expression in reference)
+    ]
+    if len(found) != 1:
+        raise NoBuilderError(
+            f"{len(found) or 'no'} builder{'s' * (len(found) > 1)} for case {case.name}: architecture {case.architecture!r}, "
+            f"layout {case.layout!r}, reference {case.reference!r}"
+        )
+    return found[0]
 
 
 def build(case: Case, state: Mapping[str, Tensor] | None = None) -> nn.Module:
     """Our model of a case in float64 and eval mode, with the case's weights (or ``state``) loaded strictly.
 
     Raises:
+        ConfigError: the builder lacks a key of ``config``, does not know one, or cannot honour one.
         ValueError: the weights are not exactly the model's.
     """
-    model = find_builder(case).build(case.config).double().eval()
+    builder = find_builder(case)
+    config = Config(case.config, tuple(case.raw.get("input", ())))
+    model = builder.build(config)
+    for setting in builder.settings:
+        config.get(setting)
+    config.finish()
+    model = model.double().eval()
     state = case.state if state is None else state
     if state:
         load(model, state, layout=case.layout)
@@ -113,11 +151,11 @@ def errors(case: Case, model: nn.Module) -> dict[str, float]:
     Raises:
         NoBuilderError: nobody has said how to compute an output.
     """
-    own = find_builder(case).outputs
-    expected = case.outputs
-    if unknown := [name for name in expected if name not in own and name not in OUTPUTS]:
+    builder, expected = find_builder(case), case.outputs
+    how = {name: builder.output(name) for name in expected}
+    if unknown := [name for name, output in how.items() if output is None]:
         raise NoBuilderError(f"no way to compute the outputs {unknown} of case {case.name}")
-    return {name: error((own.get(name) or OUTPUTS[name])(model, case), value) for name, value in expected.items()}
+    return {name: error(output(model, case), expected[name]) for name, output in how.items() if output is not None}
 
 
 def tolerance(case: Case, output: str) -> float:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from tests.golden.builders.simmim import relative_vit
+from tests.golden.config import Config
 from tests.zoo.tiny import TINY, VIT
 from vitblocks import Block, GlobalAttention, SimMIM, ViT, zoo
 from vitblocks.checkpoint import export, load
@@ -169,7 +170,7 @@ CONFIG: dict[str, Any] = {
 
 
 def test_shared_bias_is_exported_only_while_the_copies_agree() -> None:
-    task = SimMIM(relative_vit(CONFIG), mask_patch_size=4)
+    task = SimMIM(relative_vit(Config(CONFIG)), mask_patch_size=4)
     state = export(task, "official")
     table = "encoder.rel_pos_bias.relative_position_bias_table"
     state[table] = torch.rand_like(state[table])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
@@ -28,11 +29,27 @@ class ConvProjection(nn.Module):
     chained: ClassVar = {"conv": "norm"}
     writes = "linear"
 
-    def __init__(self, dim: int, out_dim: int, *, kernel_size: int = 3, stride: int = 1, bias: bool = True) -> None:
+    def __init__(
+        self,
+        dim: int,
+        out_dim: int,
+        *,
+        kernel_size: int = 3,
+        stride: int = 1,
+        bias: bool = True,
+        padding: int | None = None,
+    ) -> None:
+        """``padding`` is half the kernel, which must be odd, if None."""
         super().__init__()
-        self.conv = nn.Conv2d(dim, dim, kernel_size, stride, half_kernel(kernel_size), groups=dim, bias=False)
+        self.margin = half_kernel(kernel_size) if padding is None else padding
+        self.conv = nn.Conv2d(dim, dim, kernel_size, stride, self.margin, groups=dim, bias=False)
         self.norm = nn.BatchNorm2d(dim)
         self.linear = nn.Linear(dim, out_dim, bias=bias)
+
+    def coarser(self, grid: Grid) -> Grid:
+        """The grid that the convolution makes of this one."""
+        (kernel, _), (step, _), margin = self.conv.kernel_size, self.conv.stride, self.margin
+        return tuple((side + 2 * margin - kernel) // step + 1 for side in grid)
 
     def reset_neutral(self) -> None:
         """Give the Linear the tokens as they are, in evaluation."""
@@ -54,7 +71,7 @@ class ConvProjectionAttention(Attention):
 
     Args:
         kernel_size: of the depthwise convolutions, odd; another raises ValueError.
-        kv_stride: stride of the keys' and values' convolutions.
+        kv_stride, kv_padding: of the keys' and values' convolutions; the padding is half the kernel if None.
         qkv_bias: whether the Linears after them have a bias.
         attend: a :class:`SoftmaxAttend` if None, whose logits are scaled by ``dim ** -0.5`` with the *whole* embedding's dim, as in the
             authors' code.
@@ -70,6 +87,7 @@ class ConvProjectionAttention(Attention):
         *,
         kernel_size: int = 3,
         kv_stride: int = 2,
+        kv_padding: int | None = None,
         qkv_bias: bool = True,
         **options: Unpack[AttentionOptions],
     ) -> None:
@@ -78,8 +96,10 @@ class ConvProjectionAttention(Attention):
         super().__init__(dim, heads, **options)
         width, values = heads * self.head_dim, heads * self.value_dim
         self.q = ConvProjection(dim, width, kernel_size=kernel_size, bias=qkv_bias)
-        self.k = ConvProjection(dim, width, kernel_size=kernel_size, stride=kv_stride, bias=qkv_bias)
-        self.v = ConvProjection(dim, values, kernel_size=kernel_size, stride=kv_stride, bias=qkv_bias)
+        coarser = partial(
+            ConvProjection, dim, kernel_size=kernel_size, stride=kv_stride, padding=kv_padding, bias=qkv_bias
+        )
+        self.k, self.v = coarser(width), coarser(values)
 
     @property
     def steps(self) -> Steps:
@@ -87,9 +107,8 @@ class ConvProjectionAttention(Attention):
         return (1, 1), (down, right)
 
     def places(self, call: Call) -> Pair:
-        down, right = self.k.conv.stride
-        height, width = image_grid(call.grid, "ConvProjectionAttention")
-        return call.first(call.tokens), call.on((-(-height // down), -(-width // right)), call.prefix)
+        image_grid(call.grid, "ConvProjectionAttention")
+        return call.first(call.tokens), call.on(self.k.coarser(call.grid), call.prefix)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         q, k, v = (split_heads(projection(x, grid), self.heads) for projection in (self.q, self.k, self.v))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 from ..embed.adaptors import check_patches
 from ..grid import Size, to_pair
+
+Number = TypeVar("Number", int, float)
 
 
 def patch_grid(image_size: Size, patch_size: Size) -> tuple[int, int]:
@@ -52,6 +55,19 @@ def check_levels(grid: tuple[int, int], levels: int) -> tuple[int, int]:
     return grid[0] // along, grid[1] // along
 
 
+def per_level(name: str, value: int | Sequence[int], levels: int, growth: int) -> tuple[int, ...]:
+    """``value`` for each level: as it is if it names each, else growing from level to level.
+
+    Raises:
+        ValueError: it names another number of levels.
+    """
+    if isinstance(value, int):
+        return tuple(value * growth**i for i in range(levels))
+    if len(value) != levels:
+        raise ValueError(f"{name} must be an int or one for each of {levels} levels, got {tuple(value)}")
+    return tuple(value)
+
+
 def prefix_count(pool: str, prefix_tokens: int | None) -> int:
     """How many learned tokens go before the patches: ``prefix_tokens``, or as many as ``pool`` reads if None.
 
@@ -66,13 +82,13 @@ def prefix_count(pool: str, prefix_tokens: int | None) -> int:
     return count
 
 
-def per_stage(name: str, value: int | Sequence[int], stages: int) -> tuple[int, ...]:
+def per_stage(name: str, value: Number | Sequence[Number], stages: int) -> tuple[Number, ...]:
     """``value`` for each stage (or branch, or block): the same for all, or one each.
 
     Raises:
         ValueError: it names another number of stages.
     """
-    values = (value,) * stages if isinstance(value, int) else tuple(value)
+    values = (value,) * stages if isinstance(value, (int, float)) else tuple(value)
     if len(values) != stages:
-        raise ValueError(f"{name} must be an int or {stages} of them, got {values}")
+        raise ValueError(f"{name} must be a number or {stages} of them, got {values}")
     return values

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,25 +9,42 @@ from torch import Tensor, nn
 
 from tests.golden.case import Case
 from tests.golden.check import Builder
+from tests.golden.config import Config, pair
 from vitblocks.inspect.capture import capture
 from vitblocks.zoo.ats_vit import DROPPED, ATSViT, KeepPadding, TokenSampler, original_ids
+from vitblocks.zoo.sizes import patch_grid
 
 
-def ats(config: dict[str, Any]) -> ATSViT:
-    """The authors sample at as many points as there are patches, wherever they sample."""
-    dim, patches = config["embed_dim"], (config["img_size"] // config["patch_size"]) ** 2
-    assert set(config["num_tokens"]) == {patches + 1}
+def ats(config: Config) -> ATSViT:
+    """The authors sample at as many points as there are patches, wherever they sample.
+
+    Of ``num_tokens`` the authors' code can use no number but that of the tokens a block gets, to which it cuts larger ones down.
+    """
+    for absent in ("qk_scale", "representation_size", "hybrid_backbone", "norm_layer"):
+        config.only(absent, None)
+    dim, depth, sampling = config["embed_dim"], config["depth"], config["ats_blocks"]
+    rows, columns = patch_grid(pair(config["img_size"]), pair(config["patch_size"]))
+    patches = rows * columns
+    if any(not 0 <= block < depth for block in sampling):
+        raise config.refuse("ats_blocks", f"there are {depth} blocks")
+    counts = config.get("num_tokens", [patches + 1] * depth)
+    drop_tokens = config.get("drop_tokens", False)
+    # Without dropping, no block gets fewer tokens than the first that samples.
+    certain = sorted(sampling)[:1] if drop_tokens else sampling
+    if len(counts) != depth or any(counts[block] <= patches for block in certain):
+        raise config.refuse("num_tokens", f"the authors' code needs {patches + 1} or more for each of {depth} blocks")
     return ATSViT(
         image_size=config["img_size"],
         patch_size=config["patch_size"],
         num_classes=config["num_classes"],
+        channels=config.get("in_channels", 3),
         dim=dim,
-        depth=config["depth"],
-        max_tokens_per_depth=[patches if i in config["ats_blocks"] else None for i in range(config["depth"])],
+        depth=depth,
+        max_tokens_per_depth=[patches if i in sampling else None for i in range(depth)],
         heads=config["num_heads"],
         mlp_dim=int(dim * config["mlp_ratio"]),
         qkv_bias=config["qkv_bias"],
-        drop_tokens=config["drop_tokens"],
+        drop_tokens=drop_tokens,
     )
 
 
@@ -75,19 +91,11 @@ def block(model: ATSViT, case: Case, sampling: int) -> Tensor:
     return captured(model, case, KeepPadding)[sampling][:, :2, :6]
 
 
-def at(sampling: int, output: Callable[[ATSViT, Case, int], Tensor]) -> Callable[[ATSViT, Case], Tensor]:
-    return lambda model, case: output(model, case, sampling)
-
-
 OUTPUTS = {
-    f"stage{sampling}_{name}": at(sampling, output)
-    for sampling in (0, 1)
-    for name, output in (
-        ("ids", ids),
-        ("policy", policy),
-        ("scores", recorded_scores),
-        ("sampled_sorted_positions", positions),
-        ("tokens", block),
-    )
+    "stage{}_ids": ids,
+    "stage{}_policy": policy,
+    "stage{}_scores": recorded_scores,
+    "stage{}_sampled_sorted_positions": positions,
+    "stage{}_tokens": block,
 }
 BUILDERS = {("ATS", "official"): Builder(ats, OUTPUTS)}

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 
 from tests.golden.case import Case
 from tests.golden.check import Builder
+from tests.golden.config import Config, pair
 from vitblocks import ConvEmbed, CrossViT
 from vitblocks.zoo.cross_vit import ThreeConvStem
 
 
-def cross_vit(config: dict[str, Any], image_size: int, branch_sizes: list[int]) -> CrossViT:
-    """The heads of a fusion are those of the branch that is asked; no number of fusions means one."""
-    assert not any(fusions for _, _, fusions in config["depth"])
+def cross_vit(config: Config, image_size: tuple[int, int], branch_sizes: list[tuple[int, int]]) -> CrossViT:
+    """The heads of a fusion are those of the branch that is asked. The last number of a block's depth counts its fusions, 0 for one.
+
+    Where it does count, the references number the keys of fusions, and let the second and later ones read the class token alone.
+    """
+    config.only("qk_scale", None)
+    config.only("hybrid_backbone", None)
+    config.only("crop_scale", False)
+    config.only("global_pool", "token")
+    if len(config["patch_size"]) != 2:
+        raise config.refuse("patch_size", "our model has two branches")
+    if any(fusions for _, _, fusions in config["depth"]):
+        raise config.refuse("depth", "our layouts have the fusion that the number 0 stands for, as published")
     options: dict[str, Any] = {}
     for i, branch in enumerate(("sm", "lg")):
         dim = config["embed_dim"][i]
@@ -30,39 +40,38 @@ def cross_vit(config: dict[str, Any], image_size: int, branch_sizes: list[int]) 
     return CrossViT(
         image_size=image_size,
         num_classes=config["num_classes"],
+        channels=config.get("in_chans", 3),
         depth=len(config["depth"]),
         cross_attn_heads=(config["num_heads"][1], config["num_heads"][0]),
-        stem=ThreeConvStem if config["multi_conv"] else ConvEmbed,
+        stem=ThreeConvStem if config.get("multi_conv", False) else ConvEmbed,
         qkv_bias=config["qkv_bias"],
         **options,
     )
 
 
-def timm(config: dict[str, Any]) -> CrossViT:
-    return cross_vit(config, config["img_size"], [round(config["img_size"] * scale) for scale in config["img_scale"]])
+def timm(config: Config) -> CrossViT:
+    height, width = pair(config["img_size"])
+    sizes = [(int(height * scale), int(width * scale)) for scale in config["img_scale"]]
+    return cross_vit(config, (height, width), sizes)
 
 
-def official(config: dict[str, Any]) -> CrossViT:
-    """It takes any image; those of the cases have the size of the large patches' branch."""
-    return cross_vit(config, config["img_size"][1], config["img_size"])
+def official(config: Config) -> CrossViT:
+    """It takes any image, and makes it as large as each branch asks for."""
+    return cross_vit(config, pair(list(config.image[-2:])), [pair(size) for size in config["img_size"]])
 
 
-def branch_logits(i: int) -> Callable[[Any, Case], Tensor]:
-    return lambda model, case: model.head.branches(model.forward_features(case.input))[i]
+def branch_logits(model: Any, case: Case, i: int) -> Tensor:
+    return model.head.branches(model.forward_features(case.input))[i]
 
 
-def branch_tokens(i: int) -> Callable[[Any, Case], Tensor]:
-    return lambda model, case: model.encode(case.input)[i][0][:, :5, :8]
+def branch_tokens(model: Any, case: Case, i: int) -> Tensor:
+    return model.encode(case.input)[i][0][:, :5, :8]
 
 
-def branch_features(i: int) -> Callable[[Any, Case], Tensor]:
-    return lambda model, case: model.encode(case.input)[i][0][:, 0]
+def branch_features(model: Any, case: Case, i: int) -> Tensor:
+    return model.encode(case.input)[i][0][:, 0]
 
 
-OUTPUTS = {
-    f"{name}{i}": output(i)
-    for i in range(2)
-    for name, output in (("logits_branch", branch_logits), ("tokens", branch_tokens), ("features", branch_features))
-}
+OUTPUTS = {"logits_branch{}": branch_logits, "tokens{}": branch_tokens, "features{}": branch_features}
 
 BUILDERS = {("CrossViT", "timm"): Builder(timm, OUTPUTS), ("CrossViT", "official"): Builder(official, OUTPUTS)}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,18 +11,20 @@ from torch import Tensor, nn
 
 from tests.golden.case import Case
 from tests.golden.check import Builder
+from tests.golden.config import Config
 from vitblocks import Attend, DinoHead, LearnedPosition, ViT
 from vitblocks.objectives.dino_loss import Centering, DinoSchedule, cross_view_entropy
 from vitblocks.position.resize import resize_table_as_dino
 
 
-def head(config: dict[str, Any]) -> DinoHead:
+def head(config: Config) -> DinoHead:
+    """At least one layer, as there. An activation or a norm of another kind cannot be asked for."""
     return DinoHead(
         config["in_dim"],
         config["out_dim"],
         hidden_dim=config["hidden_dim"],
         bottleneck_dim=config["bottleneck_dim"],
-        layers=config["nlayers"],
+        layers=max(config["nlayers"], 1),
         norm=nn.BatchNorm1d if config["use_bn"] else None,
         learn_scale=not config["norm_last_layer"],
     )
@@ -30,7 +33,7 @@ def head(config: dict[str, Any]) -> DinoHead:
 HEAD = Builder(head, {"out": lambda model, case: model(case.input)})
 
 
-def centering(config: dict[str, Any]) -> Centering:
+def centering(config: Mapping[str, Any]) -> Centering:
     return Centering(config["out_dim"], config["center_momentum"])
 
 
@@ -67,31 +70,48 @@ def steps(case: Case) -> list[dict[str, Tensor]]:
     return found
 
 
-def after(step: int, name: str) -> Callable[[Any, Case], Tensor]:
+def after(model: Any, case: Case, step: int, name: str) -> Tensor:
     """What the step gives, counted from 0; -1 for the start."""
-    return lambda model, case: steps(case)[step + 1][name]
+    return steps(case)[step + 1][name]
 
 
 LOSS = Builder(
     centering,
     {
-        "center0": after(-1, "center"),
-        "grad_student_0": after(0, "grad_student"),
-        **{f"{name}_{i}": after(i, name) for name in ("loss", "center", "teacher_temp") for i in range(3)},
+        "center0": lambda model, case: after(model, case, -1, "center"),
+        "loss_{}": partial(after, name="loss"),
+        "center_{}": partial(after, name="center"),
+        "teacher_temp_{}": partial(after, name="teacher_temp"),
+        "grad_student_{}": partial(after, name="grad_student"),
     },
+    settings=(
+        "batch",
+        "ncrops",
+        "epochs",
+        "nepochs",
+        "teacher_temp",
+        "warmup_teacher_temp",
+        "warmup_teacher_temp_epochs",
+        "student_temp",
+    ),
 )
 
 
-def vit(config: dict[str, Any]) -> ViT:
-    (size,), dim = config["img_size"], config["embed_dim"]
+def vit(config: Config) -> ViT:
+    """The size of the image is a list there, of which the first is taken."""
+    config.only("num_classes", 0)
+    config.only("qk_scale", None)
+    size = config["img_size"]
+    dim = config["embed_dim"]
     model = ViT(
-        image_size=size,
+        image_size=size[0] if isinstance(size, list) else size,
+        channels=config.get("in_chans", 3),
         patch_size=config["patch_size"],
         num_classes=0,
         dim=dim,
         depth=config["depth"],
         heads=config["num_heads"],
-        mlp_dim=dim * config["mlp_ratio"],
+        mlp_dim=int(dim * config["mlp_ratio"]),
         qkv_bias=config["qkv_bias"],
     )
     position(model).resize = resize_table_as_dino
@@ -125,4 +145,4 @@ def attention(model: Any, case: Case) -> Tensor:
 
 VIT = Builder(vit, {"pos_interpolated": interpolated, "tokens": tokens, "attention": attention})
 
-BUILDERS = {"dino_head": HEAD, "dino_head_bn": HEAD, "dino_loss": LOSS, "dino_vit": VIT}
+BUILDERS = {("DINO head", "official"): HEAD, ("DINO loss", "official"): LOSS, ("ViT (DINO)", "official"): VIT}

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tests.golden.case import Case
 from tests.golden.check import Builder
+from tests.golden.config import Config
 from vitblocks import AveragedHeads, DistillWrapper, Model
 
 
@@ -34,8 +35,9 @@ class NoTokens(nn.Module):
         return image.flatten(1)[:, None], (0, 0)
 
 
-def wrapper(config: dict[str, Any]) -> DistillWrapper:
+def wrapper(config: Config) -> DistillWrapper:
     """The wrapper itself around heads and a teacher that say what the case says."""
+    config.only("base_criterion", "CrossEntropyLoss")
     student = Model(NoTokens(), [], pool=FirstToken(), head=AveragedHeads([Said(), Said()]))
     return DistillWrapper(student, Said(), temperature=config["tau"], alpha=config["alpha"])
 
@@ -66,7 +68,7 @@ def gradient(**options: Any) -> Callable[[Any, Case], Tensor]:
 
 
 BUILDERS = {
-    "distillation_loss": Builder(
+    ("DeiT distillation", "official"): Builder(
         wrapper,
         {
             "base_ce": loss(alpha=0.0),
@@ -77,5 +79,6 @@ BUILDERS = {
             "grad_kd_hard": gradient(hard=True),
             "loss_soft_softlabels": loss(soft_labels=True),
         },
+        settings=("batch", "num_classes", "labels"),
     )
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -11,66 +11,97 @@ from torch import Tensor
 from tests.golden.builders.deit import HEADS
 from tests.golden.case import Case
 from tests.golden.check import Builder
+from tests.golden.config import Config, pair
 from vitblocks import LeViT
 from vitblocks.grid import to_map
-from vitblocks.zoo.levit import LeViTStage
+from vitblocks.zoo.levit import LeViTStage, Shrink
 
 
-def levit(config: dict[str, Any], *, distilled: bool, key_dim: int, attn_ratio: float, mlp_ratio: float) -> LeViT:
+def levit(config: Config, **sizes: Any) -> LeViT:
     return LeViT(
         image_size=config["img_size"],
         num_classes=config["num_classes"],
+        channels=config.get("in_chans", 3),
         dim=config["embed_dim"],
         depth=config["depth"],
-        heads=config["num_heads"],
-        key_dim=key_dim,
-        attn_ratio=attn_ratio,
-        mlp_mult=mlp_ratio,
-        distilled=distilled,
+        stages=len(config["embed_dim"]),
+        **sizes,
     )
 
 
-def timm(config: dict[str, Any], *, distilled: bool) -> LeViT:
-    sizes = {name: config[name] for name in ("key_dim", "attn_ratio", "mlp_ratio")}
-    return levit(config, distilled=distilled, **sizes)
+def timm(config: Config, *, distilled: bool) -> LeViT:
+    """timm shrinks with the same attention and the same feed-forward whatever the blocks have."""
+    config.only("use_conv", False)
+    config.only("stem_type", "s16")
+    config.only("down_op", "subsample")
+    config.only("global_pool", "avg")
+    activation = config.activation("act_layer", "hard_swish")
+    config.only("attn_act_layer", None, config.get("act_layer", "hard_swish"))
+    count, key_dim = len(config["embed_dim"]), config["key_dim"]
+    return levit(
+        config,
+        heads=config.each("num_heads", count),
+        key_dim=key_dim,
+        attn_ratio=config.each("attn_ratio", count, 2.0),
+        mlp_mult=config.each("mlp_ratio", count, 2.0),
+        shrinks=[Shrink(key_dim)] * (count - 1),
+        distilled=distilled,
+        activation=activation,
+    )
 
 
-def official(config: dict[str, Any]) -> LeViT:
-    """Its sizes are given stage by stage, and those of the attentions between them apart; published models have them alike."""
-    (key_dim,), (attn_ratio,), (mlp_ratio,) = (set(config[name]) for name in ("key_dim", "attn_ratio", "mlp_ratio"))
-    for dim, shrink in zip(config["embed_dim"], config["down_ops"], strict=False):
-        assert shrink == ["Subsample", key_dim, dim // key_dim, 4, mlp_ratio, 2]
-    return levit(config, distilled=config["distillation"], key_dim=key_dim, attn_ratio=attn_ratio, mlp_ratio=mlp_ratio)
+def official(config: Config) -> LeViT:
+    """A list for what is between the stages, too: kind, keys, heads, values over keys, feed-forward and stride."""
+    config.only("patch_size", 16, why="the authors' stem has no such option")
+    config.only("hybrid_backbone", None)
+    count = len(config["embed_dim"])
+    for name in ("mlp_ratio", "down_ops"):
+        mults = [op[4] for op in config[name]] if name == "down_ops" else config[name]
+        if not all(mult > 0 for mult in mults):
+            raise config.refuse(name, "our model has a feed-forward after every attention")
+    if any(op[0] != "Subsample" for op in config["down_ops"]) or len(config["down_ops"]) != count - 1:
+        raise config.refuse("down_ops", f"there must be one 'Subsample' between each two of {count} stages")
+    return levit(
+        config,
+        heads=config.each("num_heads", count),
+        key_dim=config.each("key_dim", count),
+        attn_ratio=config.each("attn_ratio", count),
+        mlp_mult=config.each("mlp_ratio", count),
+        shrinks=[Shrink(*op[1:]) for op in config["down_ops"]],
+        distilled=config.get("distillation", True),
+    )
 
 
-def block(config: dict[str, Any]) -> LeViTStage:
+def block(config: Config) -> LeViTStage:
+    config.only("use_conv", False)
     return LeViTStage(
         config["dim"],
         1,
         config["num_heads"],
-        tuple(config["resolution"]),
+        pair(config["resolution"]),
         key_dim=config["key_dim"],
         attn_ratio=config["attn_ratio"],
         mlp_mult=config["mlp_ratio"],
+        activation=config.activation("act_layer", "hard_swish"),
     )
 
 
-def downsample(config: dict[str, Any]) -> LeViTStage:
-    assert config["attn_ratio"] == 4
-    assert config["num_heads"] == config["in_dim"] // config["key_dim"]
+def downsample(config: Config) -> LeViTStage:
+    config.only("use_conv", False)
+    config.only("use_pool", False)
     return LeViTStage(
         config["out_dim"],
         0,
         1,
-        tuple(config["resolution"]),
+        pair(config["resolution"]),
         before=config["in_dim"],
-        key_dim=config["key_dim"],
-        mlp_mult=config["mlp_ratio"],
+        shrink=Shrink(config["key_dim"], config["num_heads"], config["attn_ratio"], config["mlp_ratio"]),
+        activation=config.activation("act_layer", "hard_swish"),
     )
 
 
 def stage_output(model: Any, case: Case) -> Tensor:
-    return model(case.input, tuple(case.config["resolution"]))[0]
+    return model(case.input, pair(case.config["resolution"]))[0]
 
 
 def features_train(model: Any, case: Case) -> Tensor:
@@ -82,22 +113,17 @@ def stem(model: Any, case: Case) -> Tensor:
     return to_map(*model.embed(case.input))[:, :8, :3, :3]
 
 
-def centred(stage: int) -> Callable[[Any, Case], Tensor]:
-    def output(model: Any, case: Case) -> Tensor:
-        tokens = model.forward_stages(case.input)[stage][0]
-        return (tokens - tokens.mean(1, keepdim=True))[:, :6, :8]
-
-    return output
+def centred(model: Any, case: Case, stage: int) -> Tensor:
+    tokens = model.forward_stages(case.input)[stage][0]
+    return (tokens - tokens.mean(1, keepdim=True))[:, :6, :8]
 
 
 TRAIN = {"pre_logits_train": features_train}
 
-BUILDERS: dict[str | tuple[str, str], Builder] = {
-    "levit": Builder(lambda config: timm(config, distilled=False), TRAIN),
-    "levit_distilled": Builder(lambda config: timm(config, distilled=True), {**TRAIN, **HEADS}),
-    "levit_block": Builder(block, {"out": stage_output}),
-    "levit_downsample": Builder(downsample, {"out": stage_output}),
-    ("LeViT", "official"): Builder(
-        official, {**HEADS, "stem": stem, **{f"stage{i}_tokens_centered": centred(i) for i in range(3)}}
-    ),
+BUILDERS: dict[tuple[str, ...], Builder] = {
+    ("LeViT", "timm", r"\bLevit\b"): Builder(partial(timm, distilled=False), TRAIN),
+    ("LeViT", "timm", r"\bLevitDistilled\b"): Builder(partial(timm, distilled=True), {**TRAIN, **HEADS}),
+    ("LeViT", "timm", r"\bLevitBlock\b"): Builder(block, {"out": stage_output}),
+    ("LeViT", "timm", r"\bLevitDownsample\b"): Builder(downsample, {"out": stage_output}),
+    ("LeViT", "official"): Builder(official, {**HEADS, "stem": stem, "stage{}_tokens_centered": centred}),
 }

@@ -8,28 +8,32 @@ from torch import Tensor
 
 from tests.golden.case import Case
 from tests.golden.check import Builder
-from vitblocks import MAE, ClassPool, ClassToken, ConvEmbed, LayerNorm, Model, SinePosition2d, Stage
+from tests.golden.config import Config, pair
+from vitblocks import MAE, ClassPool, ClassToken, ConvEmbed, LayerNorm, Model, SinePosition2d, Stage, layer_norm
 from vitblocks.objectives.masking import Shuffle, patchify
+from vitblocks.zoo.sizes import patch_grid
 from vitblocks.zoo.vit import vit_blocks
 
 
-def fixed_vit(image_size: int, patch_size: int, dim: int, depth: int, heads: int, mlp_dim: int) -> Model:
-    """ViT with fixed positions, as MAE trains it."""
-    grid = image_size // patch_size
-    position = SinePosition2d(dim, grid, num_prefix=1)
+def fixed_vit(
+    image_size: Any, patch_size: Any, channels: int, dim: int, depth: int, heads: int, mlp_dim: int, **options: Any
+) -> Model:
+    """ViT with fixed positions, as MAE trains it. Options are those of its blocks."""
+    position = SinePosition2d(dim, patch_grid(pair(image_size), pair(patch_size)), num_prefix=1)
+    blocks = vit_blocks(dim, heads, mlp_dim, [0.0] * depth, **options)
     return Model(
-        embed=ConvEmbed(patch_size, dim),
-        stages=[Stage([ClassToken(dim), position, *vit_blocks(dim, heads, mlp_dim, [0.0] * depth)])],
-        norm=LayerNorm(dim),
+        embed=ConvEmbed(pair(patch_size), dim, channels=channels),
+        stages=[Stage([ClassToken(dim), position, *blocks])],
+        norm=options.get("norm", LayerNorm)(dim),
         pool=ClassPool(),
-        image_size=image_size,
+        image_size=pair(image_size),
     )
 
 
-def official(config: dict[str, Any]) -> MAE:
-    dim = config["embed_dim"]
+def official(config: Config) -> MAE:
+    dim, channels = config["embed_dim"], config.get("in_chans", 3)
     mlp_dim = int(dim * config["mlp_ratio"])
-    sizes = (config["img_size"], config["patch_size"], dim, config["depth"], config["num_heads"], mlp_dim)
+    sizes = (config["img_size"], config["patch_size"], channels, dim, config["depth"], config["num_heads"], mlp_dim)
     return MAE(
         fixed_vit(*sizes),
         masking_ratio=config["mask_ratio"],
@@ -37,24 +41,38 @@ def official(config: dict[str, Any]) -> MAE:
         decoder_depth=config["decoder_depth"],
         decoder_heads=config["decoder_num_heads"],
         decoder_mlp_dim=int(config["decoder_embed_dim"] * config["mlp_ratio"]),
+        norm_pix_loss=config.get("norm_pix_loss", False),
+        channels=channels,
     )
 
 
-def hf(config: dict[str, Any]) -> MAE:
+def hf(config: Config) -> MAE:
+    channels, qkv_bias = config.get("num_channels", 3), config.get("qkv_bias", True)
+    norm, activation = layer_norm(config.get("layer_norm_eps", 1e-12)), config.activation("hidden_act")
+    encoder = fixed_vit(
+        config["image_size"],
+        config["patch_size"],
+        channels,
+        config["hidden_size"],
+        config["num_hidden_layers"],
+        config["num_attention_heads"],
+        config["intermediate_size"],
+        norm=norm,
+        activation=activation,
+        qkv_bias=qkv_bias,
+    )
     return MAE(
-        fixed_vit(
-            config["image_size"],
-            config["patch_size"],
-            config["hidden_size"],
-            config["num_hidden_layers"],
-            config["num_attention_heads"],
-            config["intermediate_size"],
-        ),
+        encoder,
         masking_ratio=config["mask_ratio"],
         decoder_dim=config["decoder_hidden_size"],
         decoder_depth=config["decoder_num_hidden_layers"],
         decoder_heads=config["decoder_num_attention_heads"],
         decoder_mlp_dim=config["decoder_intermediate_size"],
+        norm_pix_loss=config.get("norm_pix_loss", False),
+        channels=channels,
+        decoder_qkv_bias=qkv_bias,
+        decoder_norm=norm,
+        decoder_activation=activation,
     )
 
 
@@ -73,11 +91,11 @@ def loss(model: MAE, case: Case) -> Tensor:
 
 
 def loss_norm_pix(model: MAE, case: Case) -> Tensor:
-    model.norm_pix_loss = True
+    asked, model.norm_pix_loss = model.norm_pix_loss, True
     try:
         return loss(model, case)
     finally:
-        model.norm_pix_loss = False
+        model.norm_pix_loss = asked
 
 
 def prediction(model: MAE, case: Case) -> Tensor:
@@ -104,4 +122,4 @@ HF = {
     "logits_rms": lambda model, case: prediction(model, case).square().mean(dim=2).sqrt(),
 }
 
-BUILDERS = {"mae_official": Builder(official, OFFICIAL), "vit_mae": Builder(hf, HF)}
+BUILDERS = {("MAE", "official"): Builder(official, OFFICIAL), ("MAE", "hf"): Builder(hf, HF)}

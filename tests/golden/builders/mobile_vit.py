@@ -2,34 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
 
 from tests.golden.case import Case
 from tests.golden.check import Builder
+from tests.golden.config import Config, pair
 from vitblocks import Block, GlobalAttention, Mlp, MobileViT, PerToken, layer_norm
 from vitblocks.attention import SoftmaxAttend
 from vitblocks.embed.inverted_residual import make_divisible
 from vitblocks.grid import to_map, to_tokens
 from vitblocks.zoo.mobile_vit import ConvFusion, Interleaved, ResizeToMultiple
 
+STRIDES = [1, 2, 2, 2, 2]
 
-def timm(config: dict[str, Any]) -> MobileViT:
-    """timm rounds a stage's channels to a multiple of 8."""
+
+def timm(config: Config) -> MobileViT:
+    """timm rounds a stage's channels to a multiple of 8. Its blocks have 4 heads and a feed-forward twice as wide by default."""
     stages = config["stages"]
+    if len(stages) != 5 or [stage["stride"] for stage in stages] != STRIDES:
+        raise config.refuse("stages", f"our model has five with the strides {STRIDES}")
+    if any(("transformer_dim" in stage) != (i > 1) for i, stage in enumerate(stages)):
+        raise config.refuse("stages", "the last three have transformers, the others have none")
+    last = stages[2:]
     outs = [make_divisible(stage["out"]) for stage in stages]
+    dims = [stage["transformer_dim"] for stage in last]
     return MobileViT(
-        image_size=64,
-        dims=[stage["transformer_dim"] for stage in stages[2:]],
+        image_size=(config.image[-2], config.image[-1]),
+        dims=dims,
         channels=[config["stem_chs"], outs[0], *(out for out in outs[1:] for _ in range(2)), config["num_features"]],
         num_classes=config["num_classes"],
-        expansion=stages[0]["expand"],
-        patch_size=stages[2]["patch_size"],
-        depths=[stage["transformer_depth"] for stage in stages[2:]],
-        repeats=[stage["depth"] for stage in stages[:2]],
+        image_channels=config.get("in_chans", 3),
+        expansion=[stage["expand"] for stage in stages],
+        kernel_size=one(config, "stages", [stage.get("kernel_size", 3) for stage in last]),
+        patch_sizes=[pair(stage["patch_size"]) for stage in last],
+        depths=[stage["transformer_depth"] for stage in last],
+        repeats=[stage["depth"] for stage in stages],
+        heads=[stage.get("num_heads", 4) for stage in last],
+        mlp_dims=[int(dim * stage.get("mlp_ratio", 2.0)) for dim, stage in zip(dims, last, strict=True)],
     )
+
+
+def one(config: Config, key: str, values: list[int]) -> int:
+    """What all stages have alike, because our model has one for all."""
+    if len(set(values)) > 1:
+        raise config.refuse(key, f"our model has one kernel for all stages, not {values}")
+    return values[0]
 
 
 class Float32SoftmaxAttend(SoftmaxAttend):
@@ -39,20 +58,34 @@ class Float32SoftmaxAttend(SoftmaxAttend):
         return self.logits(q, k, bias).float().softmax(dim=-1).to(v.dtype) @ v
 
 
-def official(config: dict[str, Any]) -> MobileViT:
+def official(config: Config) -> MobileViT:
+    """The last convolution has at most 960 channels there. A stage says how many heads it has, or how wide they are."""
     layers = [config["mobilevit_config"][f"layer{i}"] for i in range(1, 6)]
+    for i, layer in enumerate(layers):
+        layer.only("block_type", "mobilevit" if i > 1 else "mv2")
+        layer.only("stride", STRIDES[i])
+    first, last = layers[:2], layers[2:]
     outs = [layer["out_channels"] for layer in layers]
-    last = config["mobilevit_config"]["last_layer_exp_factor"] * outs[-1]
+    dims = [layer["transformer_channels"] for layer in last]
     model = MobileViT(
-        image_size=96,
-        dims=[layer["transformer_channels"] for layer in layers[2:]],
-        channels=[16, outs[0], *(out for out in outs[1:] for _ in range(2)), last],
+        image_size=(config.image[-2], config.image[-1]),
+        dims=dims,
+        channels=[
+            16,
+            outs[0],
+            *(out for out in outs[1:] for _ in range(2)),
+            min(config["mobilevit_config"]["last_layer_exp_factor"] * outs[-1], 960),
+        ],
         num_classes=config["num_classes"],
-        expansion=layers[0]["expand_ratio"],
-        patch_size=layers[2]["patch_h"],
-        depths=[layer["transformer_blocks"] for layer in layers[2:]],
-        repeats=[layer["num_blocks"] for layer in layers[:2]],
-        mlp_dims=[layer["ffn_dim"] for layer in layers[2:]],
+        expansion=[
+            *(layer.get("expand_ratio", 4) for layer in first),
+            *(layer.get("mv_expand_ratio", 4) for layer in last),
+        ],
+        patch_sizes=[(layer.get("patch_h", 2), layer.get("patch_w", 2)) for layer in last],
+        depths=[layer.get("transformer_blocks", 1) for layer in last],
+        repeats=[layer.get("num_blocks", 2) for layer in first],
+        heads=[heads_of(layer, dim) for layer, dim in zip(last, dims, strict=True)],
+        mlp_dims=[layer["ffn_dim"] for layer in last],
     )
     for module in model.modules():
         if isinstance(module, GlobalAttention):
@@ -60,8 +93,17 @@ def official(config: dict[str, Any]) -> MobileViT:
     return model
 
 
-def block(config: dict[str, Any]) -> ConvFusion:
-    dim, norm = config["transformer_dim"], layer_norm(1e-5)
+def heads_of(layer: Config, dim: int) -> int:
+    """The number of heads counts only where no width is given."""
+    heads, width = layer.get("num_heads", 4) or 4, layer.get("head_dim", 32)
+    return heads if width is None else dim // width
+
+
+def block(config: Config) -> ConvFusion:
+    dim, channels, norm = config["transformer_dim"], config["in_chs"], layer_norm(1e-5)
+    config.only("out_chs", None, channels)
+    config.only("no_fusion", False)
+    config.only("stride", 1)
     layers = [
         Block(
             dim,
@@ -71,10 +113,9 @@ def block(config: dict[str, Any]) -> ConvFusion:
         )
         for _ in range(config["transformer_depth"])
     ]
-    patch = config["patch_size"]
-    return ConvFusion(
-        config["in_chs"], dim, ResizeToMultiple(Interleaved([*layers, PerToken(norm(dim))], patch), patch)
-    )
+    patch = pair(config["patch_size"])
+    inner = ResizeToMultiple(Interleaved([*layers, PerToken(norm(dim))], patch), patch)
+    return ConvFusion(channels, dim, inner, kernel_size=config.get("kernel_size", 3))
 
 
 def block_output(model: Any, case: Case) -> Tensor:
@@ -94,19 +135,14 @@ def last_map(model: Any, case: Case) -> Tensor:
     return model.feature_maps(case.input)[-1].map[:, :8, :3, :3]
 
 
-def centred(stage: int) -> Callable[[Any, Case], Tensor]:
-    def output(model: Any, case: Case) -> Tensor:
-        image = model.feature_maps(case.input)[stage].map
-        return (image - image.mean((2, 3), keepdim=True))[:, :4, :3, :3]
-
-    return output
+def centred(model: Any, case: Case, layer: int) -> Tensor:
+    """Layers are counted from 1 there."""
+    image = model.feature_maps(case.input)[layer - 1].map
+    return (image - image.mean((2, 3), keepdim=True))[:, :4, :3, :3]
 
 
-BUILDERS: dict[str | tuple[str, str], Builder] = {
-    ("MobileViT", "timm"): Builder(timm, {"logits_train": logits_train}),
-    ("MobileViT", "official"): Builder(
-        official, {"map": last_map, **{f"layer_{i + 1}_centered": centred(i) for i in range(5)}}
-    ),
-    "mobilevit_block": Builder(block, {"out": block_output}),
-    "mobilevit_block_resize": Builder(block, {"out": block_output}),
+BUILDERS: dict[tuple[str, ...], Builder] = {
+    ("MobileViT", "timm", r"\bByobNet\b"): Builder(timm, {"logits_train": logits_train}),
+    ("MobileViT", "timm", r"\bMobileVitBlock\b"): Builder(block, {"out": block_output}),
+    ("MobileViT", "official"): Builder(official, {"map": last_map, "layer_{}_centered": centred}),
 }

@@ -8,21 +8,25 @@ from torch import Tensor
 
 from tests.golden.case import Case
 from tests.golden.check import Builder
+from tests.golden.config import Config
 from vitblocks import T2TViT
 from vitblocks.zoo.t2t import TokenTransformer, token_performer
 
 
-def t2t(config: dict[str, Any]) -> T2TViT:
-    dim = config["embed_dim"]
+def t2t(config: Config) -> T2TViT:
+    dim, layers = config["embed_dim"], {"performer": token_performer, "transformer": TokenTransformer}
     return T2TViT(
         image_size=config["img_size"],
         num_classes=config["num_classes"],
+        channels=config.get("in_chans", 3),
         dim=dim,
         depth=config["depth"],
         heads=config["num_heads"],
         mlp_dim=int(dim * config["mlp_ratio"]),
-        token_dim=config["token_dim"],
-        token_layer={"transformer": TokenTransformer, "performer": token_performer}[config["tokens_type"]],
+        token_dim=config.get("token_dim", 64),
+        token_layer=layers[config.only("tokens_type", *layers)],
+        qkv_bias=config.get("qkv_bias", False),
+        attn_scale=config.get("qk_scale"),
     )
 
 

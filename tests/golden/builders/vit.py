@@ -7,47 +7,82 @@ from typing import Any
 from torch import nn
 
 from tests.golden.check import Builder
+from tests.golden.config import Config, pair
 from vitblocks import LinearEmbed, ViT, layer_norm
 
 
-def timm(config: dict[str, Any]) -> ViT:
+def timm_sizes(config: Config) -> dict[str, Any]:
+    """What timm's VisionTransformer and its distilled one have in common. What our ViT is without must be as it is by default there."""
+    for absent in ("qk_norm", "scale_attn_norm", "scale_mlp_norm", "no_embed_class", "pre_norm", "dynamic_img_size"):
+        config.only(absent, False)
+    for present in ("proj_bias", "final_norm"):
+        config.only(present, True)
+    config.only("reg_tokens", 0)
+    config.only("pos_embed", "learn")
+    config.only("fc_norm", None)
     dim = config["embed_dim"]
-    return ViT(
-        image_size=config["img_size"],
-        patch_size=config["patch_size"],
-        num_classes=config["num_classes"],
-        dim=dim,
-        depth=config["depth"],
-        heads=config["num_heads"],
-        mlp_dim=int(dim * config["mlp_ratio"]),
-        pool="cls" if config["class_token"] else "mean",
-        qkv_bias=config["qkv_bias"],
+    return {
+        "image_size": config["img_size"],
+        "patch_size": config["patch_size"],
+        "num_classes": config["num_classes"],
+        "channels": config.get("in_chans", 3),
+        "dim": dim,
+        "depth": config["depth"],
+        "heads": config["num_heads"],
+        "mlp_dim": int(dim * config["mlp_ratio"]),
+        "qkv_bias": config["qkv_bias"],
+        "activation": config.activation("act_layer"),
+        "layer_scale": config.get("init_values"),
+    }
+
+
+def timm(config: Config) -> ViT:
+    """The class token may stand there unread, beside the mean of the patches."""
+    pool = {"token": "cls", "avg": "mean"}[config.only("global_pool", "token", "avg")]
+    has_class = config.get("class_token", True)
+    if pool == "cls" and not has_class:
+        raise config.refuse("class_token", "it is read")
+    return ViT(pool=pool, prefix_tokens=int(has_class), **timm_sizes(config))
+
+
+def vit_pytorch(config: Config, *, dual_norm: bool) -> ViT:
+    """The Linear patch embedding, with a norm before and after it since 1.0. qkv has no bias, and the norms PyTorch's epsilon.
+
+    A single head as wide as the model has no output projection there.
+    """
+    config.only(
+        "pool",
+        "cls",
+        why="with 'mean' it norms before or after the mean, by its version, and our model has no such option",
     )
-
-
-def vit_pytorch(config: dict[str, Any], *, dual_norm: bool) -> ViT:
-    """The Linear patch embedding, with a norm before and after it since 1.0. qkv has no bias, and the norms PyTorch's epsilon."""
-    dim, patch = config["dim"], config["patch_size"]
-    pixels = 3 * patch * patch
+    if config["num_classes"] < 1:
+        raise config.refuse("num_classes", "without classes it gives all tokens, ours the features")
+    dim, heads, head_dim = config["dim"], config["heads"], config.get("dim_head", 64)
+    if heads == 1 and head_dim == dim:
+        raise config.refuse("dim_head", f"a single head of {dim} channels has no output projection there, ours has one")
+    rows, columns = pair(config["patch_size"])
+    channels = config.get("channels", 3)
+    pixels = channels * rows * columns
     norm = layer_norm(1e-5)
     proj = nn.Sequential(norm(pixels), nn.Linear(pixels, dim), norm(dim)) if dual_norm else None
     return ViT(
         image_size=config["image_size"],
-        patch_size=patch,
+        patch_size=(rows, columns),
         num_classes=config["num_classes"],
+        channels=channels,
         dim=dim,
         depth=config["depth"],
-        heads=config["heads"],
-        head_dim=config["dim_head"],
+        heads=heads,
+        head_dim=head_dim,
         mlp_dim=config["mlp_dim"],
         qkv_bias=False,
         norm=norm,
-        embed=LinearEmbed(patch, dim, proj=proj),
+        embed=LinearEmbed((rows, columns), dim, channels=channels, proj=proj),
     )
 
 
 BUILDERS = {
     ("ViT", "timm"): Builder(timm),
-    "vit_pytorch_0_26": Builder(lambda config: vit_pytorch(config, dual_norm=False)),
-    "vit_pytorch_1_26": Builder(lambda config: vit_pytorch(config, dual_norm=True)),
+    ("ViT", "vit_pytorch", r"\b0\.\d+"): Builder(lambda config: vit_pytorch(config, dual_norm=False)),
+    ("ViT", "vit_pytorch", r"\b1\.\d+"): Builder(lambda config: vit_pytorch(config, dual_norm=True)),
 }

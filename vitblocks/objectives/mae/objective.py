@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from ...attention import GlobalAttention
 from ...block import Block
 from ...embed.adaptors import check_image, check_patches
-from ...feedforward import Mlp
+from ...feedforward import Activation, Mlp
 from ...grid import Grid, split_prefix
 from ...model import Stage
-from ...norm import LayerNorm, at_least_float32
+from ...norm import LayerNorm, NormFactory, at_least_float32
 from ...position import SinePosition2d
 from ...registry import part
 from ..encoder import Encoder, Encodes
@@ -56,6 +56,8 @@ class MAE(nn.Module):
         norm_pix_loss: predict each patch's pixels after subtracting their mean and dividing by their standard deviation (Section 3,
             "Reconstruction target").
         channels: of the image.
+        decoder_qkv_bias, decoder_norm, decoder_activation: whether the decoder's qkv projections have a bias, the factory of its norms and
+            that of its feed-forwards' activation.
 
     Raises:
         ValueError: the encoder needs the whole grid; the message names the layer and an objective that would work. Or a size is not
@@ -75,6 +77,9 @@ class MAE(nn.Module):
         decoder_mlp_dim: int | None = None,
         norm_pix_loss: bool = False,
         channels: int = 3,
+        decoder_qkv_bias: bool = True,
+        decoder_norm: NormFactory = LayerNorm,
+        decoder_activation: Activation = nn.GELU,
     ) -> None:
         super().__init__()
         if decoder_heads < 1 or decoder_dim % decoder_heads or decoder_dim % 4:
@@ -90,11 +95,16 @@ class MAE(nn.Module):
         self.decoder_embed = nn.Linear(self.encoder.dim, decoder_dim)
         self.mask_token = nn.Parameter(torch.empty(1, 1, decoder_dim))
         blocks = [
-            Block(decoder_dim, GlobalAttention(decoder_dim, decoder_heads), Mlp(decoder_dim, decoder_mlp_dim))
+            Block(
+                decoder_dim,
+                GlobalAttention(decoder_dim, decoder_heads, qkv_bias=decoder_qkv_bias),
+                Mlp(decoder_dim, decoder_mlp_dim, activation=decoder_activation),
+                norm=decoder_norm,
+            )
             for _ in range(decoder_depth)
         ]
         self.decoder = Stage([SinePosition2d(decoder_dim, self._usual_grid()), *blocks])
-        self.decoder_norm = LayerNorm(decoder_dim)
+        self.decoder_norm = decoder_norm(decoder_dim)
         self.to_pixels = nn.Linear(decoder_dim, self.patch_size[0] * self.patch_size[1] * channels)
         nn.init.normal_(self.mask_token, std=0.02)
         for module in (self.decoder_embed, self.decoder, self.to_pixels):
@@ -269,4 +279,5 @@ def _mean_and_deviation(pixels: Tensor) -> tuple[Tensor, Tensor]:
 def _xavier_linear(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
-        nn.init.zeros_(module.bias)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

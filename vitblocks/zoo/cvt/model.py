@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import nn
 
@@ -15,10 +16,11 @@ from ...head import linear_head
 from ...init import trunc_normal_linear
 from ...model import Model, Stage
 from ...norm import layer_norm
-from ...pool import ClassPool
+from ...pool import ClassPool, MeanPool
 from ...prefix import ClassToken, PerToken
 from ...registry import Variant, Variants, part
 from ...residual import drop_path_schedule
+from ..sizes import check_choice
 from .layouts import LAYOUTS
 
 
@@ -34,11 +36,14 @@ class StageSizes:
     heads: int
     depth: int
     mlp_mult: float
+    embed_padding: int | None
+    kv_padding: int | None
+    qkv_bias: bool
 
     @property
     def padding(self) -> int:
-        """Half of what patches overlap by, rounded up: 2 for a kernel of 7 with stride 4, 1 for 3 with 2, as published."""
-        return max(-(-(self.kernel_size - self.stride) // 2), 0)
+        """As given, or half of what patches overlap by, rounded up: 2 for a kernel of 7 with stride 4, 1 for 3 with 2, as published."""
+        return max(-(-(self.kernel_size - self.stride) // 2), 0) if self.embed_padding is None else self.embed_padding
 
 
 @part
@@ -58,10 +63,17 @@ class CvT(Model):
         s1_mlp_mult ...: hidden width of the feed-forward over the channels.
         dropout: after the attention's projection, both Linears of the feed-forward, and the embeddings.
         channels: of the image.
-        qkv_bias: whether the projections' Linears have a bias.
+        qkv_bias: whether the projections' Linears have a bias, in all stages or in each of the three.
         attn_dropout: on the attention weights.
         drop_path: of the last block, rising linearly from 0 over the third stage; the others have none, as published.
         activation: factory of the feed-forward's activation; the authors' code has QuickGELU, Hugging Face's the exact GELU.
+        s1_emb_padding ...: zeros around the map that is embedded; half of what patches overlap by, rounded up, if None.
+        s1_kv_proj_padding ...: zeros around the map before keys' and values' convolutions; half their kernel if None.
+        pool: ``"cls"`` reads the class token; ``"mean"`` has none, and averages the patches.
+
+    Raises:
+        ValueError: a kernel of a projection is even, a ``dim`` does not divide into its heads, ``pool`` is unknown, or ``qkv_bias`` is
+            not one for each stage.
     """
 
     layouts = LAYOUTS
@@ -96,11 +108,22 @@ class CvT(Model):
         s3_mlp_mult: float = 4,
         dropout: float = 0.0,
         channels: int = 3,
-        qkv_bias: bool = True,
+        qkv_bias: bool | Sequence[bool] = True,
         attn_dropout: float = 0.0,
         drop_path: float = 0.0,
         activation: Activation = QuickGELU,
+        s1_emb_padding: int | None = None,
+        s2_emb_padding: int | None = None,
+        s3_emb_padding: int | None = None,
+        s1_kv_proj_padding: int | None = None,
+        s2_kv_proj_padding: int | None = None,
+        s3_kv_proj_padding: int | None = None,
+        pool: Literal["cls", "mean"] = "cls",
     ) -> None:
+        check_choice("pool", pool, ("cls", "mean"))
+        biases = [qkv_bias] * 3 if isinstance(qkv_bias, bool) else list(qkv_bias)
+        if len(biases) != 3:
+            raise ValueError(f"qkv_bias must be a bool or one for each of 3 stages, got {qkv_bias}")
         sizes = [
             StageSizes(*row)
             for row in zip(
@@ -112,6 +135,9 @@ class CvT(Model):
                 (s1_heads, s2_heads, s3_heads),
                 (s1_depth, s2_depth, s3_depth),
                 (s1_mlp_mult, s2_mlp_mult, s3_mlp_mult),
+                (s1_emb_padding, s2_emb_padding, s3_emb_padding),
+                (s1_kv_proj_padding, s2_kv_proj_padding, s3_kv_proj_padding),
+                biases,
                 strict=True,
             )
         ]
@@ -126,7 +152,8 @@ class CvT(Model):
                         size.heads,
                         kernel_size=size.proj_kernel_size,
                         kv_stride=size.kv_stride,
-                        qkv_bias=qkv_bias,
+                        kv_padding=size.kv_padding,
+                        qkv_bias=size.qkv_bias,
                         attend=SoftmaxAttend(scale=size.dim**-0.5, dropout=attn_dropout),
                         dropout=dropout,
                     ),
@@ -154,12 +181,16 @@ class CvT(Model):
                 Stage([PerToken(nn.Dropout(dropout)), *blocks(first)]),
                 Stage([PerToken(nn.Dropout(dropout)), *blocks(second)], transition(first, second)),
                 Stage(
-                    [ClassToken(third.dim), PerToken(nn.Dropout(dropout)), *blocks(third, drop_path)],
+                    [
+                        *([ClassToken(third.dim)] if pool == "cls" else []),
+                        PerToken(nn.Dropout(dropout)),
+                        *blocks(third, drop_path),
+                    ],
                     transition(second, third),
                 ),
             ],
             norm=norm(third.dim),
-            pool=ClassPool(),
+            pool=ClassPool() if pool == "cls" else MeanPool(),
             head=linear_head(third.dim, num_classes),
         )
         self.stages.apply(trunc_normal_linear)

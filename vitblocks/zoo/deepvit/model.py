@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TypedDict
 
@@ -40,7 +41,7 @@ class DeepViTOptions(TypedDict, total=False):
     attn_dropout: float
     drop_path: float
     qkv_bias: bool
-    re_attention_depth: int | None
+    re_attention_depth: int | Sequence[bool] | None
     weight_scale: float
     rescale: float | None
 
@@ -62,13 +63,14 @@ class DeepViT(Model):
         attn_dropout: on the attention weights, after their norm.
         drop_path: of the last block, rising linearly from 0.
         qkv_bias: whether the qkv projection has a bias.
-        re_attention_depth: how many of the last blocks re-attend; the others attend plainly. All if None.
+        re_attention_depth: how many of the last blocks re-attend, or whether each block does; the others attend plainly. All if None.
         weight_scale: factor of the re-attention weights after their norm.
         rescale: s in the residual branches ``x + layer(norm(s * x)) / s``; None for plain ones.
         embed: a finished embedder in place of the patch convolution, such as :class:`PatchStem`.
 
     Raises:
-        ValueError: ``image_size`` does not divide into patches, ``dim`` not into heads, or ``re_attention_depth`` exceeds ``depth``.
+        ValueError: ``image_size`` does not divide into patches, ``dim`` not into heads, or ``re_attention_depth`` exceeds ``depth`` or
+            does not name each block.
     """
 
     layouts = LAYOUTS
@@ -89,14 +91,12 @@ class DeepViT(Model):
         attn_dropout: float = 0.0,
         drop_path: float = 0.0,
         qkv_bias: bool = True,
-        re_attention_depth: int | None = None,
+        re_attention_depth: int | Sequence[bool] | None = None,
         weight_scale: float = 1.0,
         rescale: float | None = None,
         embed: nn.Module | None = None,
     ) -> None:
-        re_attending = depth if re_attention_depth is None else re_attention_depth
-        if not 0 <= re_attending <= depth:
-            raise ValueError(f"re_attention_depth must lie between 0 and depth {depth}, got {re_attention_depth}")
+        re_attends = re_attending(depth, re_attention_depth)
         block = Block if rescale is None else partial(RescaledBlock, scale=rescale)
         attention = partial(GlobalAttention, dim, heads, qkv_bias=qkv_bias, dropout=dropout)
         re_attention = partial(
@@ -111,7 +111,7 @@ class DeepViT(Model):
         blocks = [
             block(
                 dim,
-                attention(attend=SoftmaxAttend(dropout=attn_dropout)) if i < depth - re_attending else re_attention(),
+                re_attention() if re_attends[i] else attention(attend=SoftmaxAttend(dropout=attn_dropout)),
                 Mlp(dim, mlp_dim, dropout=dropout),
                 drop_path=rate,
             )
@@ -127,6 +127,22 @@ class DeepViT(Model):
             image_size=image_size,
         )
         self.apply(trunc_normal_linear)
+
+
+def re_attending(depth: int, wanted: int | Sequence[bool] | None) -> tuple[bool, ...]:
+    """Whether each block re-attends.
+
+    Raises:
+        ValueError: more than there are, or not one for each.
+    """
+    if not isinstance(wanted, Sequence):
+        last = depth if wanted is None else wanted
+        if not 0 <= last <= depth:
+            raise ValueError(f"re_attention_depth must lie between 0 and depth {depth}, got {wanted}")
+        return (False,) * (depth - last) + (True,) * last
+    if len(wanted) != depth:
+        raise ValueError(f"re_attention_depth must name each of {depth} blocks, got {tuple(wanted)}")
+    return tuple(wanted)
 
 
 def deepvit_with_stem(*, patch_size: int, dim: int, channels: int = 3, **options: Unpack[DeepViTOptions]) -> DeepViT:

@@ -26,6 +26,7 @@ from ...recipe import noted_as
 from ...registry import Variant, Variants, part
 from .. import pit, vit
 from ..efficient import EfficientViT, EfficientViTOptions
+from ..sizes import per_level
 from ..t2t import T2TViT, T2TViTOptions
 from .layouts import PIT_LAYOUTS, VIT_LAYOUTS
 
@@ -40,7 +41,7 @@ class DistillableViT(vit.ViT):
 
     Args:
         image_size, patch_size, num_classes, dim, depth, heads, mlp_dim, channels, dropout, emb_dropout, head_dim, attn_dropout, drop_path,
-            qkv_bias, norm, embed: see :class:`~vitblocks.zoo.vit.ViT`.
+            qkv_bias, norm, embed, activation, layer_scale: see :class:`~vitblocks.zoo.vit.ViT`.
         pool: ``"cls"`` alone.
     """
 
@@ -61,7 +62,7 @@ class DistillableT2TViT(T2TViT):
 
     Args:
         dim, image_size, depth, heads, mlp_dim, num_classes, t2t_layers, channels, dropout, emb_dropout, attn_dropout, drop_path,
-            token_dim, token_layer: see :class:`~vitblocks.zoo.t2t.T2TViT`.
+            token_dim, token_layer, qkv_bias, attn_scale: see :class:`~vitblocks.zoo.t2t.T2TViT`.
     """
 
     def __init__(self, *, dim: int, num_classes: int, **options: Unpack[T2TViTOptions]) -> None:
@@ -102,9 +103,11 @@ class DistillablePiT(pit.PiT):
 
     layouts = PIT_LAYOUTS
 
-    def __init__(self, *, dim: int, depth: Sequence[int], num_classes: int, **options: Unpack[pit.PiTOptions]) -> None:
+    def __init__(
+        self, *, dim: int | Sequence[int], depth: Sequence[int], num_classes: int, **options: Unpack[pit.PiTOptions]
+    ) -> None:
         super().__init__(dim=dim, depth=depth, num_classes=num_classes, prefix_tokens=2, **options)
-        read_both_tokens(self, linear_head(dim * 2 ** (len(depth) - 1), num_classes))
+        read_both_tokens(self, linear_head(per_level("dim", dim, len(depth), growth=2)[-1], num_classes))
 
     def to_vit(self) -> pit.PiT:
         """A plain PiT with copies of this student's weights, without distillation token and head."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from torch import nn
 
 from ...attention import GlobalAttention
 from ...block import Block
 from ...embed import ConvStem
-from ...feedforward import Mlp
+from ...feedforward import Activation, Mlp
 from ...grid import Size, to_pair
 from ...head import AveragedHeads
 from ...init import trunc_normal_linear
@@ -25,6 +26,26 @@ from .parts import DownsamplingAttention, norm_head
 
 
 @part
+@dataclass(frozen=True)
+class Shrink:
+    """The sizes of the attention between two stages and of the feed-forward after it (Section 4.4).
+
+    Args:
+        key_dim: channels of a query or key, in every head.
+        heads: attention heads; as many as keys fit in the channels that come in, if None.
+        attn_ratio: channels of a value over those of a key.
+        mlp_mult: hidden width of the feed-forward over the channels that go out.
+        stride: rows and columns between two queries.
+    """
+
+    key_dim: int
+    heads: int | None = None
+    attn_ratio: float = 4
+    mlp_mult: float = 2
+    stride: int = 2
+
+
+@part
 class LeViT(Model):
     """Attention on the shrinking maps of a convolutional network: BatchNorm after every Linear, Hardswish, a bias for each distance.
 
@@ -36,17 +57,20 @@ class LeViT(Model):
         image_size: an int or a (height, width).
         num_classes: 0 for features.
         dim, depth, heads: channels, blocks and attention heads of each stage; an int for all stages alike.
-        mlp_mult: hidden width of the feed-forward over the channels.
+        mlp_mult: hidden width of the feed-forward over the channels; a number, or one for each stage.
         stages: how many.
         dropout: after the blocks' projections and both Linears of the feed-forward; the paper has none.
         channels: of the image.
-        key_dim: channels of a query or key, in every head.
-        attn_ratio: channels of a value over those of a key, in the blocks.
+        key_dim: channels of a query or key, in every head; an int, or one for each stage.
+        attn_ratio: channels of a value over those of a key, in the blocks; a number, or one for each stage.
         distilled: with a second head for a teacher's labels; the output is the mean of both.
         drop_path: rate at which a sample skips a residual branch, the same at every depth as published.
+        shrinks: the attention before each stage but the first, and the feed-forward after it, as a :class:`Shrink` each; as published
+            if None, with the keys of the stage before and the feed-forward of the stage after.
+        activation: factory of the activation in the stem, before the attentions' projections and in the feed-forwards.
 
     Raises:
-        ValueError: ``dim``, ``depth`` or ``heads`` name another number of stages, or a ``dim`` is less than ``key_dim``.
+        ValueError: sizes name another number of stages, or a ``dim`` is less than ``key_dim``.
     """
 
     layouts = LAYOUTS
@@ -59,33 +83,44 @@ class LeViT(Model):
         dim: int | Sequence[int],
         depth: int | Sequence[int],
         heads: int | Sequence[int],
-        mlp_mult: float = 2,
+        mlp_mult: float | Sequence[float] = 2,
         stages: int = 3,
         dropout: float = 0.0,
         channels: int = 3,
-        key_dim: int = 32,
-        attn_ratio: float = 2,
+        key_dim: int | Sequence[int] = 32,
+        attn_ratio: float | Sequence[float] = 2,
         distilled: bool = False,
         drop_path: float = 0.0,
+        shrinks: Sequence[Shrink] | None = None,
+        activation: Activation = nn.Hardswish,
     ) -> None:
-        dims, depths = per_stage("dim", dim, stages), per_stage("depth", depth, stages)
-        embed = ConvStem([dims[0] // 8, dims[0] // 4, dims[0] // 2, dims[0]], channels=channels)
+        dims, depths, all_heads = (
+            per_stage(name, value, stages) for name, value in (("dim", dim), ("depth", depth), ("heads", heads))
+        )
+        key_dims = per_stage("key_dim", key_dim, stages)
+        ratios, mults = per_stage("attn_ratio", attn_ratio, stages), per_stage("mlp_mult", mlp_mult, stages)
+        if shrinks is None:
+            shrinks = [Shrink(keys, mlp_mult=mult) for keys, mult in zip(key_dims[:-1], mults[1:], strict=True)]
+        if len(shrinks) != stages - 1:
+            raise ValueError(f"shrinks must be {stages - 1}, one before each stage but the first, got {len(shrinks)}")
+        widths = [dims[0] // 8, dims[0] // 4, dims[0] // 2, dims[0]]
+        embed = ConvStem(widths, channels=channels, activation=activation)
         grid = embedded_grid(embed, image_size, channels)
         levels: list[Stage] = []
-        for before, width, count, head_count in zip(
-            (None, *dims[:-1]), dims, depths, per_stage("heads", heads, stages), strict=True
-        ):
+        for i in range(stages):
             stage = LeViTStage(
-                width,
-                count,
-                head_count,
+                dims[i],
+                depths[i],
+                all_heads[i],
                 grid,
-                before=before,
-                key_dim=key_dim,
-                attn_ratio=attn_ratio,
-                mlp_mult=mlp_mult,
+                before=dims[i - 1] if i else None,
+                key_dim=key_dims[i],
+                attn_ratio=ratios[i],
+                mlp_mult=mults[i],
                 dropout=dropout,
                 drop_path=drop_path,
+                shrink=shrinks[i - 1] if i else None,
+                activation=activation,
             )
             levels.append(stage)
             grid = stage.out_grid
@@ -108,6 +143,7 @@ class LeViTStage(Stage):
         dim, depth, heads: channels, blocks, attention heads.
         grid: of the tokens that come in, which the biases are made for; ``out_grid`` is that of the tokens that go out.
         before: channels of the stage before; None for the first, which does not shrink.
+        shrink: the attention that shrinks; with ``key_dim`` and ``mlp_mult`` if None.
         others: see :class:`LeViT`.
     """
 
@@ -126,31 +162,41 @@ class LeViTStage(Stage):
         mlp_mult: float = 2,
         dropout: float = 0.0,
         drop_path: float = 0.0,
+        shrink: Shrink | None = None,
+        activation: Activation = nn.Hardswish,
     ) -> None:
-        shrink = None if before is None else shrinking_attention(before, dim, grid, key_dim)
+        sizes = Shrink(key_dim, mlp_mult=mlp_mult) if shrink is None else shrink
+        transition = None if before is None else shrinking_attention(before, dim, grid, sizes, activation)
         height, width = to_pair(grid, "grid")
-        inner = (height, width) if before is None else (-(-height // 2), -(-width // 2))
+        step = 1 if before is None else sizes.stride
+        inner = (-(-height // step), -(-width // step))
 
-        def mlp() -> Mlp:
-            return levit_mlp(dim, mlp_mult, dropout)
+        def mlp(mult: float) -> Mlp:
+            return levit_mlp(dim, mult, dropout, activation)
 
         blocks = [
             Block(
                 dim,
-                levit_attention(dim, heads, inner, key_dim, attn_ratio, dropout),
-                mlp(),
+                levit_attention(dim, heads, inner, key_dim, attn_ratio, dropout, activation),
+                mlp(mlp_mult),
                 norm=nn.Identity,
                 drop_path=drop_path,
             )
             for _ in range(depth)
         ]
-        after = [Residual(dim, mlp(), norm=nn.Identity, drop_path=drop_path)] if shrink else []
-        super().__init__([*after, *blocks], transition=shrink)
+        after = [Residual(dim, mlp(sizes.mlp_mult), norm=nn.Identity, drop_path=drop_path)] if transition else []
+        super().__init__([*after, *blocks], transition=transition)
         self.out_grid = inner
 
 
 def levit_attention(
-    dim: int, heads: int, grid: Size, key_dim: int, attn_ratio: float, dropout: float
+    dim: int,
+    heads: int,
+    grid: Size,
+    key_dim: int,
+    attn_ratio: float,
+    dropout: float,
+    activation: Activation = nn.Hardswish,
 ) -> GlobalAttention:
     """Attention with values wider than keys, a bias for each distance, and an activation before its projection (Section 4.2)."""
     value_dim = int(attn_ratio * key_dim)
@@ -160,19 +206,23 @@ def levit_attention(
         head_dim=key_dim,
         value_dim=value_dim,
         qkv=LinearNorm(dim, heads * (2 * key_dim + value_dim)),
-        proj=nn.Sequential(nn.Hardswish(), LinearNorm(heads * value_dim, dim, init_weight=0.0)),
+        proj=nn.Sequential(activation(), LinearNorm(heads * value_dim, dim, init_weight=0.0)),
         position_bias=DistanceBias(heads, grid),
         dropout=dropout,
     )
 
 
-def shrinking_attention(dim: int, out_dim: int, grid: Size, key_dim: int) -> DownsamplingAttention:
-    """Attention of every other token to all, with as many heads as keys fit in ``dim`` and values of four keys' width (Section 4.4).
+def shrinking_attention(
+    dim: int, out_dim: int, grid: Size, sizes: Shrink, activation: Activation = nn.Hardswish
+) -> DownsamplingAttention:
+    """Attention of every other token to all (Section 4.4).
 
     Raises:
-        ValueError: not even one fits.
+        ValueError: there are as many heads as keys fit in ``dim``, and not even one does.
     """
-    heads, value_dim = dim // key_dim, 4 * key_dim
+    key_dim, stride = sizes.key_dim, sizes.stride
+    heads = dim // key_dim if sizes.heads is None else sizes.heads
+    value_dim = int(sizes.attn_ratio * key_dim)
     if not heads:
         raise ValueError(
             f"key_dim must be at most dim {dim}, got {key_dim}: the attention between stages has dim / key_dim heads"
@@ -181,19 +231,19 @@ def shrinking_attention(dim: int, out_dim: int, grid: Size, key_dim: int) -> Dow
         dim,
         out_dim,
         heads,
-        stride=2,
+        stride=stride,
         head_dim=key_dim,
         value_dim=value_dim,
         q=LinearNorm(dim, heads * key_dim),
         kv=LinearNorm(dim, heads * (key_dim + value_dim)),
-        proj=nn.Sequential(nn.Hardswish(), LinearNorm(heads * value_dim, out_dim)),
-        position_bias=DistanceBias(heads, grid, stride=2),
+        proj=nn.Sequential(activation(), LinearNorm(heads * value_dim, out_dim)),
+        position_bias=DistanceBias(heads, grid, stride=stride),
     )
 
 
-def levit_mlp(dim: int, mlp_mult: float, dropout: float) -> Mlp:
-    """A feed-forward of Hardswish and BatchNorm whose last scale starts at zero."""
-    mlp = Mlp(dim, int(dim * mlp_mult), activation=nn.Hardswish, dropout=dropout, linear=LinearNorm)
+def levit_mlp(dim: int, mlp_mult: float, dropout: float, activation: Activation = nn.Hardswish) -> Mlp:
+    """A feed-forward with BatchNorm whose last scale starts at zero."""
+    mlp = Mlp(dim, int(dim * mlp_mult), activation=activation, dropout=dropout, linear=LinearNorm)
     assert isinstance(mlp.fc2, LinearNorm)
     nn.init.zeros_(mlp.fc2.norm.bn.weight)
     return mlp

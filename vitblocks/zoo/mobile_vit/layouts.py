@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from ...checkpoint.rules import KeyMap, Rule, within
+from typing import TYPE_CHECKING, cast
+
+from ...checkpoint.rules import KeyMap, Rule, Table, within
 from ...checkpoint.transforms import Functions
+from ...model import Stage
+
+if TYPE_CHECKING:
+    from .model import MobileViT
 
 FUSION_TIMM = (
     Rule("conv_kxk.conv.{p}", "local.conv.{p}"),
@@ -36,20 +42,27 @@ _INVERTED_TIMM = (
     Rule("conv3_1x1.bn.{p}", "project.norm.{p}"),
 )
 
-TIMM = (
-    Rule("stem.conv.{p}", "embed.conv.conv.{p}"),
-    Rule("stem.bn.{p}", "embed.conv.norm.{p}"),
-    *within("stages.0.0", "stages.0.on_map.conv", _INVERTED_TIMM),
-    *within("stages.0.{i}", "stages.0.on_map_{i}.conv", _INVERTED_TIMM),
-    *within("stages.{s}.0", "stages.{s}.transition.conv", _INVERTED_TIMM),
-    *within("stages.1.1", "stages.1.on_map.conv", _INVERTED_TIMM),
-    *within("stages.1.{i+1}", "stages.1.on_map_{i}.conv", _INVERTED_TIMM),
-    *within("stages.{s}.1", "stages.{s}.blocks.0", FUSION_TIMM),
-    Rule("final_conv.conv.weight", "norm.0.linear.weight", POINTWISE),
-    Rule("final_conv.bn.{p}", "norm.0.norm.bn.{p}"),
-    Rule("head.fc.{p}", "head.1.{p}"),
-)
-"""timm's ByobNet with a MobileViT configuration."""
+
+def timm(model: MobileViT) -> Table:
+    """timm's ByobNet with a MobileViT configuration: a stage's inverted residuals and its block are one list."""
+    blocks = [
+        rule
+        for s, stage in enumerate(model.stages)
+        for rule in within(f"stages.{s}.{len(cast(Stage, stage).layers)}", f"stages.{s}.blocks.0", FUSION_TIMM)
+    ]
+    return (
+        Rule("stem.conv.{p}", "embed.conv.conv.{p}"),
+        Rule("stem.bn.{p}", "embed.conv.norm.{p}"),
+        *within("stages.0.0", "stages.0.on_map.conv", _INVERTED_TIMM),
+        *within("stages.0.{i}", "stages.0.on_map_{i}.conv", _INVERTED_TIMM),
+        *within("stages.{s}.0", "stages.{s}.transition.conv", _INVERTED_TIMM),
+        *within("stages.{s}.1", "stages.{s}.on_map.conv", _INVERTED_TIMM),
+        *within("stages.{s}.{i+1}", "stages.{s}.on_map_{i}.conv", _INVERTED_TIMM),
+        *blocks,
+        Rule("final_conv.conv.weight", "norm.0.linear.weight", POINTWISE),
+        Rule("final_conv.bn.{p}", "norm.0.norm.bn.{p}"),
+        Rule("head.fc.{p}", "head.1.{p}"),
+    )
 
 
 def _unit(name: str, ours: str) -> tuple[Rule, Rule]:
@@ -94,4 +107,4 @@ OFFICIAL = (
 )
 """The authors' code, ml-cvnets."""
 
-LAYOUTS: dict[str, KeyMap] = {"timm": TIMM, "official": OFFICIAL}
+LAYOUTS: dict[str, KeyMap] = {"timm": timm, "official": OFFICIAL}

@@ -19,6 +19,7 @@ from ...norm import LinearNorm, layer_norm
 from ...pool import MeanPool
 from ...prefix import PerToken
 from ...registry import Variant, Variants, part
+from ..sizes import per_stage
 from .layouts import LAYOUTS
 from .parts import ConvFusion, Interleaved, ResizeToMultiple
 
@@ -35,20 +36,22 @@ class MobileViT(Model):
         dims: channels within the transformers of the last three stages.
         channels: of the stem, then of every inverted residual and transformer stage, then of the last 1x1 convolution: eleven.
         num_classes: 0 for features.
-        expansion: hidden channels of an inverted residual over channels in.
+        expansion: hidden channels of an inverted residual over channels in; a number, or one for each of the five stages.
         kernel_size: of the convolutions around the transformers.
-        patch_size: side of a patch, whose pixels attend to the pixels in their place of other patches.
+        patch_size: of a patch, an int or a (height, width), whose pixels attend to the pixels in their place of other patches.
         depths: transformer blocks of the last three stages.
         image_channels: of the image.
-        repeats: inverted residuals of the first two stages.
-        heads: attention heads.
+        repeats: inverted residuals of the first two stages, or of all five; one in the others if not given.
+        heads: attention heads; an int, or one for each of the last three stages.
         mlp_dims: hidden widths of the feed-forwards; twice ``dims`` if None.
         dropout: after the attention's projection and both Linears of the feed-forward, and before the head.
         attn_dropout: on the attention weights.
         drop_path: of every transformer block.
+        patch_sizes: of each of the last three stages, where they differ.
 
     Raises:
-        ValueError: ``channels`` are not eleven, or ``dims``, ``depths`` and ``mlp_dims`` not three each.
+        ValueError: ``channels`` are not eleven, ``dims``, ``depths``, ``mlp_dims`` and ``patch_sizes`` not three each, ``repeats`` not
+            two or five, or a stage that halves the map has none.
     """
 
     layouts = LAYOUTS
@@ -60,30 +63,38 @@ class MobileViT(Model):
         dims: Sequence[int],
         channels: Sequence[int],
         num_classes: int,
-        expansion: float = 4,
+        expansion: float | Sequence[float] = 4,
         kernel_size: int = 3,
         patch_size: Size = 2,
         depths: Sequence[int] = (2, 4, 3),
         image_channels: int = 3,
         repeats: Sequence[int] = (1, 3),
-        heads: int = 4,
+        heads: int | Sequence[int] = 4,
         mlp_dims: Sequence[int] | None = None,
         dropout: float = 0.0,
         attn_dropout: float = 0.0,
         drop_path: float = 0.0,
+        patch_sizes: Sequence[Size] | None = None,
     ) -> None:
         mlp_dims = [2 * dim for dim in dims] if mlp_dims is None else mlp_dims
+        patches = [patch_size] * 3 if patch_sizes is None else patch_sizes
+        counts = [*repeats, 1, 1, 1] if len(repeats) == 2 else repeats
+        all_heads = per_stage("heads", heads, 3)
         for name, value, count in (
             ("channels", channels, 11),
             ("dims", dims, 3),
             ("depths", depths, 3),
             ("mlp_dims", mlp_dims, 3),
+            ("patch_sizes", patches, 3),
+            ("repeats", counts, 5),
         ):
             if len(value) != count:
                 raise ValueError(f"{name} must be {count} numbers, got {tuple(value)}")
-        inverted = partial(InvertedResidual, expansion=expansion)
+        if min(counts[1:]) < 1:
+            raise ValueError(f"repeats must be at least 1 in the stages that halve the map, got {tuple(repeats)}")
+        inverted = [partial(InvertedResidual, expansion=ratio) for ratio in per_stage("expansion", expansion, 5)]
 
-        def transformer(dim: int, depth: int, mlp_dim: int) -> nn.Module:
+        def transformer(dim: int, depth: int, mlp_dim: int, heads: int, patch: Size) -> nn.Module:
             blocks = [
                 Block(
                     dim,
@@ -94,22 +105,24 @@ class MobileViT(Model):
                 )
                 for _ in range(depth)
             ]
-            return ResizeToMultiple(Interleaved([*blocks, PerToken(layer_norm(1e-5)(dim))], patch_size), patch_size)
+            return ResizeToMultiple(Interleaved([*blocks, PerToken(layer_norm(1e-5)(dim))], patch), patch)
 
         def transformer_stage(i: int) -> Stage:
             before, between, after = channels[3 + 2 * i], channels[4 + 2 * i], channels[5 + 2 * i]
-            inner = transformer(dims[i], depths[i], mlp_dims[i])
+            inner = transformer(dims[i], depths[i], mlp_dims[i], all_heads[i], patches[i])
             fusion = ConvFusion(between, dims[i], inner, out_dim=after, kernel_size=kernel_size)
-            return Stage([fusion], transition=Downsample(inverted(before, between, stride=2)))
+            kind = inverted[2 + i]
+            more = _repeat(kind, between, between, counts[2 + i] - 1)
+            return Stage([*more, fusion], transition=Downsample(kind(before, between, stride=2)))
 
         unit = partial(ConvUnit, bias=False, norm=nn.BatchNorm2d, activation=nn.SiLU)
         super().__init__(
             embed=MapEmbed(unit(image_channels, channels[0], 3, stride=2)),
             stages=[
-                Stage(_repeat(inverted, channels[0], channels[1], repeats[0])),
+                Stage(_repeat(inverted[0], channels[0], channels[1], counts[0])),
                 Stage(
-                    _repeat(inverted, channels[2], channels[3], repeats[1] - 1),
-                    transition=Downsample(inverted(channels[1], channels[2], stride=2)),
+                    _repeat(inverted[1], channels[2], channels[3], counts[1] - 1),
+                    transition=Downsample(inverted[1](channels[1], channels[2], stride=2)),
                 ),
                 *map(transformer_stage, range(3)),
             ],

@@ -21,7 +21,7 @@ from ...position import LearnedPosition
 from ...prefix import PerToken
 from ...registry import Variant, Variants, part
 from ...residual import drop_path_schedule
-from ..sizes import check_levels, patch_grid
+from ..sizes import check_levels, patch_grid, per_level
 from .layouts import LAYOUTS
 from .parts import BlockAggregation, SameMaxPool2d
 
@@ -47,6 +47,7 @@ class NesT(Model):
         drop_path: of the last block, rising linearly from 0.
         activation: factory of the feed-forward's activation: GELU by its tanh approximation, as in the authors' code.
         pool: factory of the pooling between levels: 3x3 with SAME padding, as in the authors' code.
+        qkv_bias: whether the qkv projection has a bias.
 
     Raises:
         ValueError: the patches do not divide into ``2 ** (num_hierarchies - 1)`` blocks along each side.
@@ -71,6 +72,7 @@ class NesT(Model):
         drop_path: float = 0.0,
         activation: Activation = TanhGELU,
         pool: Callable[[], nn.Module] = SameMaxPool2d,
+        qkv_bias: bool = True,
     ) -> None:
         dims = per_level("dim", dim, num_hierarchies, growth=2)
         all_heads = per_level("heads", heads, num_hierarchies, growth=2)
@@ -87,6 +89,7 @@ class NesT(Model):
                         dims[i],
                         all_heads[i],
                         window=window,
+                        qkv_bias=qkv_bias,
                         attend=SoftmaxAttend(dropout=attn_dropout),
                         dropout=dropout,
                     ),
@@ -114,19 +117,6 @@ class NesT(Model):
         )
         self.apply(trunc_normal_linear)
         self.apply(trunc_normal_conv)
-
-
-def per_level(name: str, value: int | Sequence[int], levels: int, growth: int) -> tuple[int, ...]:
-    """``value`` for each level: as it is if it names each, else growing from level to level.
-
-    Raises:
-        ValueError: it names another number of levels.
-    """
-    if isinstance(value, int):
-        return tuple(value * growth**i for i in range(levels))
-    if len(value) != levels:
-        raise ValueError(f"{name} must be an int or one for each of {levels} levels, got {tuple(value)}")
-    return tuple(value)
 
 
 def _variant(dim: int, heads: int, depths: tuple[int, int, int], drop_path: float) -> Variant:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TypedDict
 
 from torch import nn
@@ -19,7 +20,7 @@ from ...position import LearnedPosition
 from ...prefix import ClassToken, PerToken
 from ...registry import Variant, Variants, part
 from ...residual import drop_path_schedule
-from ..sizes import prefix_count
+from ..sizes import per_level, prefix_count
 from ..vit import vit_blocks
 from .layouts import LAYOUTS
 from .parts import PoolingDownsample
@@ -30,8 +31,8 @@ class PiTOptions(TypedDict, total=False):
 
     image_size: Required[Size]
     patch_size: Required[Size]
-    heads: Required[int]
-    mlp_dim: Required[int]
+    heads: Required[int | Sequence[int]]
+    mlp_dim: Required[int | Sequence[int]]
     dropout: float
     emb_dropout: float
     channels: int
@@ -44,14 +45,15 @@ class PiTOptions(TypedDict, total=False):
 class PiT(Model):
     """ViT whose map is halved and whose channels double between stages, by a depthwise convolution; the class token goes along.
 
-    Patches overlap by half. Positions are added to the patches alone, before the class token joins. From stage to stage heads and the
-    feed-forward double along with ``dim``, so that the channels of a head stay. Initialised as the authors do: tokens and positions a
-    truncated normal of standard deviation 0.02, Linears and convolutions PyTorch's default. Every image size works that holds a patch:
-    positions are resized.
+    Patches overlap by half. Positions are added to the patches alone, before the class token joins. As published heads and the
+    feed-forward double from stage to stage along with ``dim``, so that the channels of a head stay. Initialised as the authors do: tokens
+    and positions a truncated normal of standard deviation 0.02, Linears and convolutions PyTorch's default. Every image size works that
+    holds a patch: positions are resized.
 
     Args:
         image_size, patch_size: an int or a (height, width).
-        dim, heads, mlp_dim: width, attention heads and hidden width of the feed-forward of the first stage.
+        dim, heads, mlp_dim: width, attention heads and hidden width of the feed-forward of the first stage, which double from stage to
+            stage; or one for each stage, every ``dim`` a multiple of the one before.
         num_classes: 0 for features.
         depth: blocks of each stage.
         dropout: after the attention's projection and both Linears of the feed-forward.
@@ -63,7 +65,8 @@ class PiT(Model):
         prefix_tokens: learned tokens before the patches, the class token first.
 
     Raises:
-        ValueError: ``image_size`` is smaller than a patch, ``depth`` is empty, or ``dim`` does not divide into heads.
+        ValueError: ``image_size`` is smaller than a patch, ``depth`` is empty, sizes are not one for each stage, or a ``dim`` does not
+            divide into heads or the ``dim`` after it.
     """
 
     layouts = LAYOUTS
@@ -73,11 +76,11 @@ class PiT(Model):
         *,
         image_size: Size,
         patch_size: Size,
-        dim: int,
+        dim: int | Sequence[int],
         num_classes: int,
         depth: Sequence[int],
-        heads: int,
-        mlp_dim: int,
+        heads: int | Sequence[int],
+        mlp_dim: int | Sequence[int],
         dropout: float = 0.0,
         emb_dropout: float = 0.0,
         channels: int = 3,
@@ -92,37 +95,40 @@ class PiT(Model):
         step = (max(patch[0] // 2, 1), max(patch[1] // 2, 1)) if stride is None else to_pair(stride, "stride")
         grid = sliding_grid(to_pair(image_size, "image_size"), patch, step)
         rates = iter(drop_path_schedule(drop_path, sum(depth)))
+        dims, all_heads, mlp_dims = (
+            per_level(name, value, len(depth), growth=2)
+            for name, value in (("dim", dim), ("heads", heads), ("mlp_dim", mlp_dim))
+        )
         stages = [
             vit_blocks(
-                dim * 2**i,
-                heads * 2**i,
-                mlp_dim * 2**i,
+                dims[i],
+                all_heads[i],
+                mlp_dims[i],
                 [next(rates) for _ in range(blocks)],
                 dropout=dropout,
                 attn_dropout=attn_dropout,
             )
             for i, blocks in enumerate(depth)
         ]
-        last = dim * 2 ** (len(depth) - 1)
         super().__init__(
-            embed=ConvEmbed(patch, dim, channels=channels, stride=step),
+            embed=ConvEmbed(patch, dims[0], channels=channels, stride=step),
             stages=[
                 Stage(
                     [
-                        LearnedPosition(dim, grid),
+                        LearnedPosition(dims[0], grid),
                         PerToken(nn.Dropout(emb_dropout)),
-                        ClassToken(dim, prefix_count("cls", prefix_tokens)),
+                        ClassToken(dims[0], prefix_count("cls", prefix_tokens)),
                         *stages[0],
                     ]
                 ),
                 *(
-                    Stage(blocks, transition=PoolingDownsample(dim * 2**i, dim * 2 ** (i + 1)))
-                    for i, blocks in enumerate(stages[1:])
+                    Stage(blocks, transition=PoolingDownsample(before, after))
+                    for blocks, (before, after) in zip(stages[1:], pairwise(dims), strict=True)
                 ),
             ],
-            norm=LayerNorm(last),
+            norm=LayerNorm(dims[-1]),
             pool=ClassPool(),
-            head=linear_head(last, num_classes),
+            head=linear_head(dims[-1], num_classes),
             image_size=image_size,
         )
 

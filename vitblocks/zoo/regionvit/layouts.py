@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, cast
 
 from ...checkpoint.rules import KeyMap, Rule, Table, within
 from ...checkpoint.transforms import Compose, Inverted, Permute, Reorder, Tied, Unsqueeze
-from ...grid import to_pair
-from .parts import RegionalEmbed
+from ...model import Stage
+from ...position import RelativeBias
 
 if TYPE_CHECKING:
     from .model import RegionViT
@@ -39,19 +39,28 @@ def offsets_of(window: tuple[int, int]) -> Reorder:
     return Reorder([row * len(columns) + column for row in rows for column in columns])
 
 
+def _biases(stage: Stage) -> list[RelativeBias]:
+    """The first position bias of a stage, if it has a block; the others are of the same window."""
+    return [part for part in stage.modules() if isinstance(part, RelativeBias)][:1]
+
+
 def official(model: RegionViT) -> Table:
     """The authors' code."""
-    window = to_pair(cast(RegionalEmbed, model.embed).windows.size)
+    biases = [
+        Rule(
+            f"layers.{s}.block.{{b+1}}.attn.rel_pos",
+            f"stages.{s}.blocks.{{b}}.attn.position_bias.table",
+            Compose(Permute(1, 0), offsets_of(bias.grid)),
+        )
+        for s, stage in enumerate(model.stages)
+        for bias in _biases(cast(Stage, stage))
+    ]
     return (
         *_LOCAL,
         Rule("cls_token.proj.{p}", "embed.regional.{p}"),
         *_DOWNSAMPLING,
         Rule("layers.{s}.peg.{p}", "stages.{s}.on_both_maps.layer.conv.{p}"),
-        Rule(
-            "layers.{s}.block.{b+1}.attn.rel_pos",
-            "stages.{s}.blocks.{b}.attn.position_bias.table",
-            Compose(Permute(1, 0), offsets_of(window)),
-        ),
+        *biases,
         Rule("layers.{s}.block.{b+1}.{p}", "stages.{s}.blocks.{b}.{p}"),
         Rule("norm.{p}", "norm.{p}"),
         Rule("head.{p}", "head.{p}"),

@@ -36,19 +36,24 @@ class RegionViT(Model):
     ``carry_padding=True`` and compute what the authors' code does. Drop path skips whole images; the authors' code draws for each window.
 
     Args:
-        dim, depth: channels and blocks of each stage.
+        dim, depth: channels and blocks of each stage; the channels grow by whole factors.
         window_size: patches along a side of a region: 7, or 14 in the models that the paper marks with a plus.
         num_classes: 0 for features.
         tokenize_local_3_conv: patches from three convolutions, as in the tiny and small models, rather than from one.
         use_peg: a position encoding generator on both maps after the first block of each stage.
         channels: of the image.
         heads: of each stage; one for every 32 channels if None, as in the paper.
-        mlp_ratio: hidden width of the feed-forward over the channels.
+        mlp_ratio: hidden width of the feed-forward over the channels; a number, or one for each stage.
         dropout: after the attention's projection and both Linears of the feed-forward.
         attn_dropout: on the attention weights.
         drop_path: of the last block, rising linearly from 0.
         qkv_bias: whether the qkv projection has a bias.
         carry_padding: treat padding as the authors' code does, with its mistake.
+        tokenizer: a finished embedder of the patches, ``image -> (x, grid)`` with a ``stride``, in place of these convolutions.
+        stem_dim: channels of the embedded patches and regions; where they are not those of the first stage, a norm, an activation and a
+            convolution of each channel come between.
+        window_sizes: of each stage, where they differ; the first is ``window_size``. There must still be one window for each regional
+            token.
 
     Raises:
         ValueError: not as many sizes as stages, or channels that are no multiple of those of the stage before.
@@ -67,54 +72,68 @@ class RegionViT(Model):
         use_peg: bool = False,
         channels: int = 3,
         heads: Sequence[int] | None = None,
-        mlp_ratio: float = 4.0,
+        mlp_ratio: float | Sequence[float] = 4.0,
         dropout: float = 0.0,
         attn_dropout: float = 0.0,
         drop_path: float = 0.0,
         qkv_bias: bool = True,
         carry_padding: bool = False,
+        tokenizer: nn.Module | None = None,
+        stem_dim: int | None = None,
+        window_sizes: Sequence[Size] | None = None,
     ) -> None:
+        windows = [window_size] * len(dim) if window_sizes is None else window_sizes
+        ratios = [mlp_ratio] * len(dim) if isinstance(mlp_ratio, (int, float)) else mlp_ratio
+        stem = dim[0] if stem_dim is None else stem_dim
         heads = [max(width // 32, 1) for width in dim] if heads is None else heads
         attention = PaddedRegionalAttention if carry_padding else RegionalAttention
         rates = iter(drop_path_schedule(drop_path, sum(depth)))
 
-        def blocks(width: int, count: int, heads: int) -> list[nn.Module]:
+        def blocks(width: int, count: int, heads: int, window: Size, ratio: float) -> list[nn.Module]:
             return [
                 RegionalBlock(
                     width,
                     attention(
                         width,
                         heads,
-                        window=window_size,
+                        window=window,
                         qkv_bias=qkv_bias,
                         attend=SoftmaxAttend(dropout=attn_dropout),
-                        position_bias=RelativeBias(heads, window_size),
+                        position_bias=RelativeBias(heads, window),
                         dropout=dropout,
                     ),
-                    Mlp(width, int(width * mlp_ratio), dropout=dropout),
-                    regions=CarriedPadding(window_size) if carry_padding else num_prefix,
+                    Mlp(width, int(width * ratio), dropout=dropout),
+                    regions=CarriedPadding(window) if carry_padding else num_prefix,
                     drop_path=next(rates),
                 )
                 for _ in range(count)
             ]
 
-        def padded(layers: list[nn.Module]) -> list[nn.Module]:
-            return [CarryPadding(window_size), *layers, DropPadding(window_size)] if carry_padding else layers
+        def padded(layers: list[nn.Module], window: Size) -> list[nn.Module]:
+            return [CarryPadding(window), *layers, DropPadding(window)] if carry_padding else layers
 
-        def stage(width: int, count: int, heads: int) -> list[nn.Module]:
-            layers = blocks(width, count, heads)
+        def stage(width: int, count: int, heads: int, window: Size, ratio: float) -> list[nn.Module]:
+            layers = blocks(width, count, heads, window, ratio)
             if not use_peg:
-                return padded(layers)
-            return [*padded(layers[:1]), OnBothMaps(PEG(width, bias=False), window_size), *padded(layers[1:])]
+                return padded(layers, window)
+            peg = OnBothMaps(PEG(width, bias=False), window)
+            return [*padded(layers[:1], window), peg, *padded(layers[1:], window)]
 
-        stages = [stage(*sizes) for sizes in zip(dim, depth, heads, strict=True)]
+        def both_maps(module: nn.Module, window: Size) -> nn.Module:
+            return DownsampleBothMaps(Downsample(module), window)
+
+        stages = [stage(*sizes) for sizes in zip(dim, depth, heads, windows, ratios, strict=True)]
         coarser = [
-            DownsampleBothMaps(Downsample(downsampling(before, after)), window_size) for before, after in pairwise(dim)
+            both_maps(downsampling(before, after), window)
+            for (before, after), window in zip(pairwise(dim), windows[:-1], strict=True)
         ]
-        local = three_convs(channels, dim[0]) if tokenize_local_3_conv else nn.Conv2d(channels, dim[0], 8, 4, 3)
+        first = None if stem == dim[0] else both_maps(downsampling(stem, dim[0], stride=1), window_size)
+        local = three_convs(channels, stem) if tokenize_local_3_conv else nn.Conv2d(channels, stem, 8, 4, 3)
         super().__init__(
-            embed=RegionalEmbed(MapEmbed(local), dim[0], window=window_size, channels=channels),
-            stages=[Stage(layers, transition) for layers, transition in zip(stages, [None, *coarser], strict=True)],
+            embed=RegionalEmbed(
+                MapEmbed(local) if tokenizer is None else tokenizer, stem, window=window_size, channels=channels
+            ),
+            stages=[Stage(layers, transition) for layers, transition in zip(stages, [first, *coarser], strict=True)],
             norm=LayerNorm(dim[-1]),
             pool=PrefixMeanPool(),
             head=linear_head(dim[-1], num_classes),
@@ -136,15 +155,16 @@ def three_convs(channels: int, dim: int) -> nn.Module:
     )
 
 
-def downsampling(dim: int, out_dim: int) -> nn.Module:
-    """Between stages: every channel becomes several by a convolution of its own.
+def downsampling(dim: int, out_dim: int, stride: int = 2) -> nn.Module:
+    """Between stages: every channel becomes several by a convolution of its own, of 3x3 where it halves the map, else of 1x1.
 
     Raises:
         ValueError: ``dim`` does not divide ``out_dim``.
     """
     if out_dim % dim:
         raise ValueError(f"dim must grow by whole factors from stage to stage, got {dim}, {out_dim}")
-    return nn.Sequential(map_norm(dim), nn.GELU(), nn.Conv2d(dim, out_dim, 3, stride=2, padding=1, groups=dim))
+    conv = nn.Conv2d(dim, out_dim, 2 * stride - 1, stride, stride // 2, groups=dim)
+    return nn.Sequential(map_norm(dim), nn.GELU(), conv)
 
 
 def _variant(dim: int, depth: int, window: int = 7, use_peg: bool = False) -> Variant:

@@ -10,7 +10,7 @@ from torch import nn
 from ...attention import LocalWindowAttention, SoftmaxAttend
 from ...block import Block
 from ...embed import ConvEmbed, PatchMerging
-from ...feedforward import Mlp
+from ...feedforward import Activation, Mlp
 from ...grid import Size, to_pair
 from ...head import linear_head
 from ...init import trunc_normal_linear
@@ -21,6 +21,7 @@ from ...position import RelativeBias
 from ...prefix import PerToken
 from ...registry import part
 from ...residual import drop_path_schedule
+from ..sizes import patch_grid
 from .layouts import LAYOUTS
 
 
@@ -43,6 +44,12 @@ class Swin(Model):
         attn_dropout: on the attention weights.
         drop_path: of the last block, rising linearly from 0.
         qkv_bias: whether the qkv projection has a bias.
+        image_size: an int or a (height, width) whose maps no window exceeds, along neither side: their bias tables are smaller, as in
+            published models whose last maps are. None for tables of ``window`` everywhere.
+        activation: factory of the feed-forward's activation.
+
+    Raises:
+        ValueError: not as many ``heads`` as ``depths``, a width that does not divide into heads, or an ``image_size`` into patches.
     """
 
     layouts = LAYOUTS
@@ -62,34 +69,39 @@ class Swin(Model):
         attn_dropout: float = 0.0,
         drop_path: float = 0.1,
         qkv_bias: bool = True,
+        image_size: Size | None = None,
+        activation: Activation = nn.GELU,
     ) -> None:
         norm = layer_norm(1e-5)
         dims = [dim * 2**i for i in range(len(depths))]
-        rows, columns = to_pair(window, "window")
+        size = to_pair(window, "window")
+        maps = None if image_size is None else patch_grid(image_size, patch_size)
+        windows = [size if maps is None else smaller(size, maps, 2**i) for i in range(len(depths))]
         rates = iter(drop_path_schedule(drop_path, sum(depths)))
 
-        def blocks(width: int, depth: int, count: int) -> list[nn.Module]:
+        def blocks(width: int, depth: int, count: int, window: tuple[int, int]) -> list[nn.Module]:
+            shifted = (window[0] // 2, window[1] // 2)
             return [
                 Block(
                     width,
                     LocalWindowAttention(
                         width,
                         count,
-                        window=(rows, columns),
-                        shift=(rows // 2, columns // 2) if i % 2 else 0,
+                        window=window,
+                        shift=shifted if i % 2 else 0,
                         qkv_bias=qkv_bias,
                         attend=SoftmaxAttend(dropout=attn_dropout),
-                        position_bias=RelativeBias(count, (rows, columns)),
+                        position_bias=RelativeBias(count, window),
                         dropout=dropout,
                     ),
-                    Mlp(width, int(width * mlp_ratio), dropout=dropout),
+                    Mlp(width, int(width * mlp_ratio), activation=activation, dropout=dropout),
                     norm=norm,
                     drop_path=next(rates),
                 )
                 for i in range(depth)
             ]
 
-        stages = [blocks(*sizes) for sizes in zip(dims, depths, heads, strict=True)]
+        stages = [blocks(*sizes) for sizes in zip(dims, depths, heads, windows, strict=True)]
         merges = [PatchMerging(before, after, norm=norm) for before, after in pairwise(dims)]
         super().__init__(
             embed=ConvEmbed(patch_size, dim, channels=channels, norm=norm(dim)),
@@ -100,5 +112,11 @@ class Swin(Model):
             norm=norm(dims[-1]),
             pool=MeanPool(),
             head=linear_head(dims[-1], num_classes),
+            image_size=image_size,
         )
         self.apply(trunc_normal_linear)
+
+
+def smaller(window: tuple[int, int], grid: tuple[int, int], merged: int) -> tuple[int, int]:
+    """The window, along each side no larger than a map whose patches have been merged, rounding up."""
+    return min(window[0], -(-grid[0] // merged)), min(window[1], -(-grid[1] // merged))

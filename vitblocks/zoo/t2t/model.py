@@ -39,6 +39,8 @@ class T2TViTOptions(TypedDict, total=False):
     drop_path: float
     token_dim: int
     token_layer: Callable[[int, int], nn.Module]
+    qkv_bias: bool
+    attn_scale: float | None
 
 
 @part
@@ -62,6 +64,9 @@ class T2TViT(Model):
         token_layer: what stands between them, a factory ``(dim, token_dim) -> layer``: :class:`TokenTransformer` (the paper's
             T2T-ViT_t) or :func:`token_performer` (its T2T-ViT, for less memory).
         prefix_tokens: learned tokens before the patches, the class token first.
+        qkv_bias: whether the qkv projections after the soft splits have a bias; not so as published.
+        attn_scale: factor of the logits there, ``(dim / heads) ** -0.5`` if None. The authors' code takes ``dim ** -0.5`` where it loads
+            their weights by name.
 
     Raises:
         ValueError: ``image_size`` is smaller than a kernel, ``t2t_layers`` is empty, or ``dim`` does not divide into heads.
@@ -87,6 +92,8 @@ class T2TViT(Model):
         token_dim: int = 64,
         token_layer: Callable[[int, int], nn.Module] = TokenTransformer,
         prefix_tokens: int = 1,
+        qkv_bias: bool = False,
+        attn_scale: float | None = None,
     ) -> None:
         if not t2t_layers:
             raise ValueError("t2t_layers must name the kernel size and stride of at least one soft split, got none")
@@ -110,10 +117,11 @@ class T2TViT(Model):
                 heads,
                 mlp_dim,
                 drop_path_schedule(drop_path, depth),
-                qkv_bias=False,
+                qkv_bias=qkv_bias,
                 dropout=dropout,
                 attn_dropout=attn_dropout,
                 norm=norm,
+                attn_scale=attn_scale,
             ),
         ]
         layers = [*([token_layer(width, token_dim)] for width in widths[:-1]), backbone]

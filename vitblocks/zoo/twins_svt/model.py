@@ -88,6 +88,8 @@ class TwinsSVT(Model):
         mlp_ratios: hidden width of each stage's feed-forward over its channels.
         attn_dropout: on the attention weights.
         drop_path: of the last block, rising linearly from 0.
+        qkv_bias: whether the projections of queries, keys and values have a bias.
+        depths: blocks of each stage, in place of the pairs: an odd number ends with a local one.
     """
 
     layouts = LAYOUTS
@@ -123,23 +125,29 @@ class TwinsSVT(Model):
         mlp_ratios: Sequence[float] = (4, 4, 4, 4),
         attn_dropout: float = 0.0,
         drop_path: float = 0.0,
+        qkv_bias: bool = True,
+        depths: Sequence[int] | None = None,
     ) -> None:
         dims = (s1_emb_dim, s2_emb_dim, s3_emb_dim, s4_emb_dim)
         patches = (s1_patch_size, s2_patch_size, s3_patch_size, s4_patch_size)
         windows = (s1_local_patch_size, s2_local_patch_size, s3_local_patch_size, s4_local_patch_size)
         reductions = (s1_global_k, s2_global_k, s3_global_k, s4_global_k)
-        depths = (s1_depth, s2_depth, s3_depth, s4_depth)
+        depths = [2 * pairs for pairs in (s1_depth, s2_depth, s3_depth, s4_depth)] if depths is None else depths
         heads = [max(dim // 32, 1) for dim in dims] if heads is None else heads
 
         def attentions(dim: int, count: int, window: int, reduction: int, depth: int) -> list[nn.Module]:
-            local = partial(LocalWindowAttention, dim, count, window=window, dropout=dropout)
-            reduced = partial(ReducedAttention, dim, count, reduction=reduction, dropout=dropout)
-            return [kind(attend=SoftmaxAttend(dropout=attn_dropout)) for kind in (local, reduced) * depth]
+            local = partial(LocalWindowAttention, window=window)
+            reduced = partial(ReducedAttention, reduction=reduction)
+            options: dict[str, Any] = {"qkv_bias": qkv_bias, "dropout": dropout}
+            return [
+                kind(dim, count, attend=SoftmaxAttend(dropout=attn_dropout), **options)
+                for kind in ((local, reduced)[i % 2] for i in range(depth))
+            ]
 
         super().__init__(
             **twins_parts(
                 [
-                    StageSizes(dim, patch, 2 * depth, int(dim * ratio))
+                    StageSizes(dim, patch, depth, int(dim * ratio))
                     for dim, patch, depth, ratio in zip(dims, patches, depths, mlp_ratios, strict=True)
                 ],
                 [attentions(*row) for row in zip(dims, heads, windows, reductions, depths, strict=True)],
@@ -166,7 +174,7 @@ class TwinsPCPVT(Model):
         patch_sizes: patches merged on entering each stage.
         reductions: of the keys and values of each stage; 1 for none.
         mlp_ratios: hidden width of each stage's feed-forward over its channels.
-        peg_kernel_size, dropout, channels, attn_dropout, drop_path: see :class:`TwinsSVT`.
+        peg_kernel_size, dropout, channels, attn_dropout, drop_path, qkv_bias: see :class:`TwinsSVT`.
     """
 
     layouts = LAYOUTS
@@ -186,9 +194,10 @@ class TwinsPCPVT(Model):
         channels: int = 3,
         attn_dropout: float = 0.0,
         drop_path: float = 0.0,
+        qkv_bias: bool = True,
     ) -> None:
         def attentions(dim: int, count: int, reduction: int, depth: int) -> list[nn.Module]:
-            reduced = partial(ReducedAttention, dim, count, reduction=reduction, dropout=dropout)
+            reduced = partial(ReducedAttention, dim, count, reduction=reduction, qkv_bias=qkv_bias, dropout=dropout)
             return [reduced(attend=SoftmaxAttend(dropout=attn_dropout)) for _ in range(depth)]
 
         super().__init__(

@@ -11,7 +11,7 @@ from typing_extensions import Required
 from ...attention import GlobalAttention, SoftmaxAttend
 from ...block import Block
 from ...embed import ConvEmbed
-from ...feedforward import Mlp
+from ...feedforward import Activation, Mlp
 from ...grid import Size
 from ...head import linear_head
 from ...init import trunc_normal_linear
@@ -44,6 +44,8 @@ class ViTOptions(TypedDict, total=False):
     qkv_bias: bool
     norm: NormFactory
     embed: nn.Module | None
+    activation: Activation
+    layer_scale: float | None
 
 
 @part
@@ -69,6 +71,9 @@ class ViT(Model):
         embed: a finished embedder in place of the patch convolution.
         prefix_tokens: learned tokens before the patches, each with a position; the class token is the first, the others are registers.
             1 with ``pool="cls"`` and 0 with ``"mean"`` if None.
+        activation: factory of the feed-forward's activation.
+        layer_scale: starting value of a learned scale for each channel of every residual branch (CaiT, arXiv:2103.17239, eq. 4); None
+            for none, as in the paper.
 
     Raises:
         ValueError: ``image_size`` does not divide into patches, ``dim`` not into heads, or ``pool`` is unknown or has no token to read.
@@ -97,6 +102,8 @@ class ViT(Model):
         norm: NormFactory = LayerNorm,
         embed: nn.Module | None = None,
         prefix_tokens: int | None = None,
+        activation: Activation = nn.GELU,
+        layer_scale: float | None = None,
     ) -> None:
         prefix = prefix_count(pool, prefix_tokens)
         has_class = pool == "cls"
@@ -110,6 +117,8 @@ class ViT(Model):
             dropout=dropout,
             attn_dropout=attn_dropout,
             norm=norm,
+            activation=activation,
+            layer_scale=layer_scale,
         )
         super().__init__(
             embed=ConvEmbed(patch_size, dim, channels=channels) if embed is None else embed,
@@ -142,8 +151,14 @@ def vit_blocks(
     dropout: float = 0.0,
     attn_dropout: float = 0.0,
     norm: NormFactory = LayerNorm,
+    activation: Activation = nn.GELU,
+    layer_scale: float | None = None,
+    attn_scale: float | None = None,
 ) -> list[Block]:
-    """ViT's blocks, one for each drop path rate: pre-norm, global softmax attention, feed-forward. Arguments: see :class:`ViT`."""
+    """ViT's blocks, one for each drop path rate: pre-norm, global softmax attention, feed-forward.
+
+    ``attn_scale`` is the factor of the logits, ``head_dim ** -0.5`` if None. Other arguments: see :class:`ViT`.
+    """
     return [
         Block(
             dim,
@@ -152,11 +167,12 @@ def vit_blocks(
                 heads,
                 head_dim=head_dim,
                 qkv_bias=qkv_bias,
-                attend=SoftmaxAttend(dropout=attn_dropout),
+                attend=SoftmaxAttend(scale=attn_scale, dropout=attn_dropout),
                 dropout=dropout,
             ),
-            Mlp(dim, mlp_dim, dropout=dropout),
+            Mlp(dim, mlp_dim, activation=activation, dropout=dropout),
             norm=norm,
+            layer_scale=layer_scale,
             drop_path=rate,
         )
         for rate in drop_paths
