@@ -100,8 +100,7 @@ def is_another(case: Case, model: nn.Module, description: tuple[object, ...], ot
         rebuilt, _ = built(other)
     except ConfigError as error:
         # Two keys that do not go together are refused by the name of either.
-        assert any(key in str(error) for key in case.config)
-        return True
+        return any(key in str(error) for key in case.config)
     except ValueError:  # sizes that no model can have together
         return True
     if differ(model.state_dict(), rebuilt.state_dict()):
@@ -114,7 +113,7 @@ def is_another(case: Case, model: nn.Module, description: tuple[object, ...], ot
 
 def of_different_kinds() -> list[str]:
     """The names of cases that differ in their builder or in the keys of their config."""
-    seen = {}
+    seen: dict[tuple[object, ...], str] = {}
     for name, case in CASES.items():
         paths = sorted({place for place, _ in changes(case.config)})
         seen.setdefault((id(find_builder(case)), *paths), name)
@@ -142,7 +141,7 @@ def is_known(case: Case, place: str) -> bool:
 @pytest.mark.parametrize("name", CASES)
 def test_a_key_that_nobody_knows_is_refused(name: str) -> None:
     case = CASES[name]
-    with pytest.raises(ConfigError, match="config.unheard_of"):
+    with pytest.raises(ConfigError, match=r"config\.unheard_of"):
         built(changed(case, {**case.config, "unheard_of": 1}))
 
 
@@ -158,7 +157,7 @@ def test_nested_keys_are_read_one_by_one() -> None:
     config = Config({"stages": [{"dim": 1, "depth": 2}, {"dim": 3}], "all": {"bias": True}, "drop_rate": 0.1})
     assert [stage["dim"] for stage in config["stages"]] == [1, 3]
     assert config.unread() == ["config.all", "config.stages.0.depth", "config.all.bias"]
-    with pytest.raises(ConfigError, match="config.stages.0.depth"):
+    with pytest.raises(ConfigError, match=r"config\.stages\.0\.depth"):
         config.finish()
     with pytest.raises(ConfigError, match="lacks 'absent'"):
         config["absent"]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.zoo.tiny import TINY, VIT
-from vitblocks import MAE, ConvEmbed, ViT
+from vitblocks import MAE, Block, ConvEmbed, ViT, layer_norm
 from vitblocks.objectives.masking import patchify
 from vitblocks.position.sine import sine_2d
 
@@ -213,3 +213,11 @@ def test_document() -> None:
     task = MAE(encoder=model, masking_ratio=0.75, decoder_dim=512, decoder_depth=1)
     task(torch.rand(2, 3, 16, 16)).backward()
     assert model.stages[0].layers[-1].attn.qkv.weight.grad.any()
+
+
+def test_parts_of_the_decoder() -> None:
+    task = mae(decoder_qkv_bias=False, decoder_norm=layer_norm(1e-3), decoder_activation=nn.ReLU)
+    blocks: Any = [layer for layer in task.decoder.layers if isinstance(layer, Block)]
+    assert all(block.attn.qkv.bias is None and isinstance(block.mlp.act, nn.ReLU) for block in blocks)
+    assert {norm.eps for block in blocks for norm in (block.norm1, block.norm2)} == {task.decoder_norm.eps} == {1e-3}
+    assert task(torch.rand(2, 3, 16, 16)).isfinite()

@@ -91,7 +91,7 @@ def test_heads_and_depths_one_by_one() -> None:
     for block in model.stages:
         assert [[attn.layer.heads for attn in fusion.rounds] for fusion in block.fusions] == [[4, 4], [1, 1]]
     assert [len(tower.layers) for block in model.stages for tower in block.towers] == [1, 2, 3, 2]
-    with pytest.raises(ValueError, match="sm_enc_depth must be an int or 2 of them"):
+    with pytest.raises(ValueError, match="sm_enc_depth must be a number or 2 of them"):
         tiny(sm_enc_depth=(1, 2, 3))
     with pytest.raises(ValueError, match="at least one attention"):
         tiny(cross_attn_depth=0)

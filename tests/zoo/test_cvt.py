@@ -86,3 +86,26 @@ def test_layouts_hold_the_same_weights() -> None:
     target = tiny().eval()
     ck.load(target, hf, layout="hf")
     assert torch.equal(target(image), source(image))
+
+
+def test_padding_and_bias_of_each_stage() -> None:
+    model = tiny(s1_emb_padding=3, s2_emb_padding=0, s1_kv_proj_padding=0, qkv_bias=(True, False, True))
+    assert model.embed.conv.padding == (3, 3)
+    assert [stage.transition.conv.padding for stage in model.stages[1:]] == [(0, 0), (1, 1)]
+    attns = [part for part in model.modules() if isinstance(part, ConvProjectionAttention)]
+    assert attns[0].k.conv.padding == (0, 0)
+    assert {attn.q.conv.padding for attn in attns} == {(1, 1)}
+    assert [model.stages[i].layers[-1].attn.q.linear.bias is None for i in range(3)] == [False, True, False]
+    assert model(torch.randn(1, 3, 64, 48)).shape == (1, 5)
+    with pytest.raises(ValueError, match="qkv_bias must be a bool or one for each of 3 stages"):
+        tiny(qkv_bias=(True, False))
+
+
+def test_mean_of_the_patches() -> None:
+    model = tiny(pool="mean").double().eval()
+    assert not any(isinstance(part, ClassToken) for part in model.modules())
+    image = torch.randn(2, 3, 48, 64, dtype=torch.float64)
+    tokens, _ = model.encode(image)
+    torch.testing.assert_close(model.forward_features(image), tokens.mean(1))
+    with pytest.raises(ValueError, match="pool must be one of 'cls', 'mean'"):
+        tiny(pool="max")

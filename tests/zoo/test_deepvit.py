@@ -120,3 +120,10 @@ def test_initial_weights() -> None:
 
 def test_the_rescaled_block_keeps_the_contract() -> None:
     check_layer(lambda: RescaledBlock(8, GlobalAttention(8, 2), vitblocks.Mlp(8), scale=0.5), 8)
+
+
+def test_each_block_re_attends_as_it_is_asked() -> None:
+    model = tiny(depth=3, re_attention_depth=(True, False, True))
+    assert attends(model) == [ReAttend, SoftmaxAttend, ReAttend]
+    with pytest.raises(ValueError, match=r"re_attention_depth must name each of 3 blocks, got \(True,\)"):
+        tiny(depth=3, re_attention_depth=(True,))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from vitblocks import AveragedHeads, LeViT, checkpoint as ck
-from vitblocks.zoo.levit import DownsamplingAttention, LeViTStage
+from vitblocks import AveragedHeads, Block, LeViT, checkpoint as ck
+from vitblocks.zoo.levit import DownsamplingAttention, LeViTStage, Shrink
 
 from .common import check_gradients, check_model
 
@@ -76,7 +77,7 @@ def test_shrinking_attention_has_a_head_for_every_key_in_its_input() -> None:
 def test_sizes_are_for_all_stages_or_one_each() -> None:
     assert tiny(depth=1)(torch.randn(2, 3, 80, 80)).shape == (2, 5)
     assert len(tiny(stages=2, dim=(16, 24), depth=1, heads=2).stages) == 2
-    with pytest.raises(ValueError, match="heads must be an int or 3 of them"):
+    with pytest.raises(ValueError, match="heads must be a number or 3 of them"):
         tiny(heads=(2, 3))
 
 
@@ -134,3 +135,20 @@ def test_stage_alone_exports_as_timm_names_it() -> None:
     keys = ck.export(LeViTStage(16, 2, 2, (4, 4), before=16, key_dim=8), "timm").keys()
     assert {"downsample.mlp.ln2.bn.bias", "blocks.1.attn.qkv.linear.weight"} <= keys
     assert "attn.qkv.linear.weight" in ck.export(LeViTStage(16, 1, 2, (4, 4), key_dim=8), "timm")
+
+
+def test_sizes_of_each_stage_and_between_them() -> None:
+    shrinks = [Shrink(4, heads=3, attn_ratio=2, mlp_mult=1.5, stride=3), Shrink(8)]
+    sizes = {"key_dim": (8, 4, 16), "attn_ratio": (1, 2, 3.0), "mlp_mult": (1, 1.5, 2)}
+    model = tiny(shrinks=shrinks, activation=nn.ReLU, **sizes)
+    attns: list[Any] = [block.attn for _, block in model.blocks() if isinstance(block, Block)]
+    assert [(attn.head_dim, attn.value_dim) for attn in attns] == [(8, 8), (4, 8), (4, 8), (16, 48)]
+    transitions: list[Any] = [stage.transition for stage in model.stages[1:]]
+    first, second = transitions
+    assert (first.heads, first.head_dim, first.value_dim, first.stride) == (3, 4, 8, (3, 3))
+    assert (second.heads, second.head_dim, second.value_dim, second.stride) == (3, 8, 32, (2, 2))
+    assert not any(isinstance(part, nn.Hardswish) for part in model.modules())
+    stages = model.forward_stages(torch.randn(1, 3, 80, 112))
+    assert [grid for _, grid in stages] == [(5, 7), (2, 3), (1, 2)]
+    with pytest.raises(ValueError, match="shrinks must be 2, one before each stage but the first, got 1"):
+        tiny(shrinks=shrinks[:1])

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from vitblocks import MobileViT
+from vitblocks import Block, MobileViT
 from vitblocks.embed.inverted_residual import InvertedResidual, make_divisible
+from vitblocks.zoo.mobile_vit import Interleaved
 
 from .common import check_model
 
@@ -60,3 +61,26 @@ def test_initial_weights() -> None:
         if isinstance(module, nn.Linear) and module.weight.numel() > 500:
             assert module.weight.std().item() == pytest.approx(0.02, rel=0.2)
             assert module.bias is None or not module.bias.any()
+
+
+def test_sizes_of_each_stage() -> None:
+    model = tiny(heads=(2, 4, 1), expansion=(1, 2, 3, 4, 2), patch_sizes=(2, (2, 4), 1), repeats=(1, 2, 2, 1, 1))
+    heads = [{block.attn.heads for block in stage.modules() if isinstance(block, Block)} for stage in model.stages[2:]]
+    assert heads == [{2}, {4}, {1}]
+    assert [part.dilation for part in model.modules() if isinstance(part, Interleaved)] == [(2, 2), (2, 4), (1, 1)]
+    assert [sum(isinstance(part, InvertedResidual) for part in stage.modules()) for stage in model.stages] == [
+        1,
+        2,
+        2,
+        1,
+        1,
+    ]
+    assert model(torch.randn(1, 3, 64, 96)).shape == (1, 5)
+    with pytest.raises(ValueError, match="patch_sizes must be 3 numbers"):
+        tiny(patch_sizes=(2, 2))
+    with pytest.raises(ValueError, match="repeats must be 5 numbers"):
+        tiny(repeats=(1, 2, 3))
+    with pytest.raises(ValueError, match="repeats must be at least 1 in the stages that halve the map"):
+        tiny(repeats=(1, 0))
+    with pytest.raises(ValueError, match="expansion must be a number or 5 of them"):
+        tiny(expansion=(1, 2))

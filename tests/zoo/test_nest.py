@@ -61,3 +61,7 @@ def test_same_pooling_covers_every_pixel(side: int) -> None:
 def test_same_pooling_pads_the_far_side() -> None:
     image = torch.arange(4.0).view(1, 1, 1, 4).expand(1, 1, 4, 4)
     assert SameMaxPool2d(3, 2)(image)[0, 0, 0].tolist() == [2.0, 3.0]
+
+
+def test_without_qkv_bias() -> None:
+    assert not any(key.endswith("qkv.bias") for key in tiny(qkv_bias=False).state_dict())

@@ -94,3 +94,19 @@ def test_bad_sizes_are_refused() -> None:
         tiny(depth=())
     with pytest.raises(ValueError, match="3 heads"):
         tiny(heads=3)
+
+
+def test_sizes_of_each_stage() -> None:
+    model = tiny(dim=(8, 24, 24), heads=(2, 3, 4), mlp_dim=(16, 20, 30))
+    blocks: list[Any] = [block for _, block in model.blocks()]
+    assert [(block.attn.dim, block.attn.heads, block.mlp.fc1.out_features) for block in blocks] == [
+        (8, 2, 16),
+        (24, 3, 20),
+        (24, 3, 20),
+        (24, 4, 30),
+    ]
+    assert model(torch.randn(1, 3, 32, 32)).shape == (1, 5)
+    with pytest.raises(ValueError, match="heads must be an int or one for each of 3 levels"):
+        tiny(heads=(2, 3))
+    with pytest.raises(ValueError, match="out_dim must be a multiple of dim 8"):
+        tiny(dim=(8, 20, 20), heads=(2, 2, 2))

@@ -9,7 +9,7 @@ from torch import nn
 from tests.golden.builders.regionvit import regionvit
 from tests.golden.case import Case
 from tests.golden.config import Config
-from vitblocks import RegionViT, create_model
+from vitblocks import MapEmbed, RegionViT, create_model
 from vitblocks.checkpoint import export, load
 from vitblocks.grid import num_prefix
 from vitblocks.position import RelativeBias
@@ -135,3 +135,30 @@ def test_bias_table_is_read_as_theirs() -> None:
 def test_channels_that_do_not_grow_by_whole_factors_are_refused() -> None:
     with pytest.raises(ValueError, match="16, 24"):
         tiny(dim=(16, 24), heads=(2, 2))
+
+
+def test_another_tokenizer_and_channels_before_the_first_stage() -> None:
+    tokenizer = MapEmbed(nn.Conv2d(3, 8, 2, stride=2))
+    model = tiny(tokenizer=tokenizer, stem_dim=8, mlp_ratio=(1.0, 1.5))
+    assert model.embed.local is tokenizer
+    assert model.embed.regional.kernel_size == (6, 6)
+    assert model.stages[0].transition.transition.conv[2].kernel_size == (1, 1)
+    assert [block.mlp.fc1.out_features for _, block in model.blocks()] == [16, 16, 48]
+    stages = model.forward_stages(torch.randn(1, 3, 24, 36))
+    assert [grid for _, grid in stages] == [(12, 18), (6, 9)]
+    assert model(torch.randn(1, 3, 24, 36)).shape == (1, 5)
+
+
+def test_windows_of_each_stage() -> None:
+    """The last stage of an image of one region has a single window, whatever its size."""
+    wider = tiny(window_sizes=(3, 4), carry_padding=True)
+    assert [part.grid for part in wider.modules() if isinstance(part, RelativeBias)] == [(3, 3), (3, 3), (4, 4)]
+    assert wider(torch.randn(1, 3, 12, 12)).shape == (1, 5)
+    with pytest.raises(ValueError, match="needs one prefix token per window"):
+        tiny(window_sizes=(3, 1))(torch.randn(1, 3, 12, 12))
+    loaded = tiny(window_sizes=(3, 4), carry_padding=True)
+    load(loaded, export(wider, "official"), layout="official")
+    assert all(
+        torch.equal(one, two)
+        for one, two in zip(loaded.state_dict().values(), wider.state_dict().values(), strict=True)
+    )

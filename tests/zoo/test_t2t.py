@@ -98,3 +98,11 @@ def test_bad_sizes_are_refused() -> None:
         tiny(heads=3)
     with pytest.raises(ValueError, match="prefix_tokens"):
         tiny(prefix_tokens=0)
+
+
+def test_scale_and_bias_of_the_attention_after_the_soft_splits() -> None:
+    model = tiny(qkv_bias=True, attn_scale=16**-0.5)
+    attns = [block.attn for block in model.stages[-1].layers if hasattr(block, "attn")]
+    assert all(attn.qkv.bias is not None and attn.attend.scale == 16**-0.5 for attn in attns)
+    assert len(attns) == 2
+    assert all(key.split(".")[1] == "2" for key in model.state_dict() if key.endswith(".attn.qkv.bias"))

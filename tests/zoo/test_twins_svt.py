@@ -73,3 +73,16 @@ def test_initial_weights() -> None:
             if module.weight.numel() > 500:
                 assert module.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.2)
             assert module.bias is None or not module.bias.any()
+
+
+def test_an_odd_number_of_blocks_ends_with_a_local_one() -> None:
+    model = svt(depths=(1, 2, 3, 1), qkv_bias=False)
+    kinds = [[type(block.attn) for _, block in model.blocks() if block in stage.layers] for stage in model.stages]
+    local, reduced = LocalWindowAttention, ReducedAttention
+    assert kinds == [[local], [local, reduced], [local, reduced, local], [local]]
+    assert not any(key.endswith((".qkv.bias", ".q.bias", ".kv.bias")) for key in model.state_dict())
+    assert model(torch.randn(1, 3, 64, 64)).shape == (1, 5)
+
+
+def test_pcpvt_without_bias() -> None:
+    assert not any(key.endswith((".q.bias", ".kv.bias")) for key in pcpvt(qkv_bias=False).state_dict())

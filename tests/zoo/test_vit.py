@@ -79,3 +79,11 @@ def test_initial_weights() -> None:
             assert 0.8 * 0.02 < module.table.std() < 1.2 * 0.02
         elif isinstance(module, ClassToken):
             assert 0.5 * 0.02 < module.token.std() < 1.5 * 0.02
+
+
+def test_activation_and_layer_scale() -> None:
+    model = tiny(activation=nn.ReLU, layer_scale=0.5)
+    assert not any(isinstance(part, nn.GELU) for part in model.modules())
+    scales = [value for key, value in model.state_dict().items() if "scale" in key]
+    assert len(scales) == 4
+    assert all(torch.equal(scale, torch.full((16,), 0.5)) for scale in scales)
