@@ -89,7 +89,7 @@ from .inspect import (
 from .model import FeatureMap, Model, Stage
 from .norm import BatchNorm, LayerNorm, LinearNorm, MapNorm, RMSNorm, layer_norm, rms_norm
 from .objectives import MAE, MPP, Dino, DinoHead, DistillWrapper, SimMIM
-from .pool import AttentionPool, ClassPool, MeanPool, SequencePool
+from .pool import AttentionPool, ClassPool, MeanPool, PrefixMeanPool, SequencePool
 from .position import (
     PEG,
     ClassRelativeBias,
@@ -211,6 +211,7 @@ __all__ = [
     "PerToken",
     "PiT",
     "PostNormBlock",
+    "PrefixMeanPool",
     "QuickGELU",
     "RMSNorm",
     "ReAttend",

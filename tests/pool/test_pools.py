@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vitblocks.feedforward import Mlp
-from vitblocks.pool import AttentionPool, ClassPool, MeanPool, SequencePool
+from vitblocks.pool import AttentionPool, ClassPool, MeanPool, PrefixMeanPool, SequencePool
 
 DIM = 8
 
@@ -63,3 +63,10 @@ def test_attention_pool_asks_with_its_probe(mlp: Mlp | None) -> None:
     if mlp is not None and pool.norm is not None:
         expected = expected + mlp(pool.norm(expected), (0, 0))
     torch.testing.assert_close(pool(x, (2, 3)), expected[:, 0])
+
+
+def test_prefix_mean_pool_reads_the_prefix_alone() -> None:
+    x = tokens()
+    torch.testing.assert_close(PrefixMeanPool()(x, (2, 3)), (x[:, 0] + x[:, 1]) / 2)
+    with pytest.raises(ValueError, match=r"PrefixMeanPool reads 1 prefix token\(s\), got 0"):
+        PrefixMeanPool()(tokens(0), (2, 3))

@@ -33,13 +33,14 @@ from vitblocks import (
 )
 from vitblocks.grid import num_prefix
 from vitblocks.objectives.views import ColorAugmentation, RandomCrop
+from vitblocks.pool import PrefixMeanPool
 from vitblocks.recipe.values import note_of
 from vitblocks.surgery.pool import NormAfter
 from vitblocks.zoo.ats_vit import TrimPadding
 from vitblocks.zoo.cct import CompactTransformer
 from vitblocks.zoo.cross_vit import Rescale, ThreeConvStem
 from vitblocks.zoo.deepvit import PatchStem
-from vitblocks.zoo.regionvit import CarryPadding, DropPadding, PrefixMeanPool, RegionalAttention, RegionalBlock
+from vitblocks.zoo.regionvit import CarryPadding, DropPadding, RegionalAttention, RegionalBlock
 from vitblocks.zoo.t2t import token_performer
 
 SIZES: dict[str, Any] = {"image_size": 32, "patch_size": 8, "num_classes": 5, "dim": 16, "depth": 2, "heads": 2}

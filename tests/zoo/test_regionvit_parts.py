@@ -15,7 +15,7 @@ from vitblocks.attention import (
     SelfAttention,
 )
 from vitblocks.position import RelativeBias
-from vitblocks.zoo.regionvit import DownsampleBothMaps, OnBothMaps, PrefixMeanPool, RegionalAttention, RegionalEmbed
+from vitblocks.zoo.regionvit import DownsampleBothMaps, OnBothMaps, RegionalAttention, RegionalEmbed
 
 DIM, HEADS, HEAD_DIM = 12, 3, 4
 
@@ -108,17 +108,3 @@ def test_downsampling_keeps_a_region_for_each_window(grid: tuple[int, int]) -> N
 def test_another_number_of_regions_is_refused(part: nn.Module) -> None:
     with pytest.raises(ValueError, match=r"2 x 2 windows of \(3, 3\), x carries 3"):
         part(torch.randn(1, 3 + 36, 4), (6, 6))
-
-
-def test_pool_reads_the_prefix() -> None:
-    x = torch.randn(2, 3 + 8, 4)
-    assert torch.equal(PrefixMeanPool()(x, (2, 4)), x[:, :3].mean(dim=1))
-    with pytest.raises(ValueError, match="PrefixMeanPool"):
-        PrefixMeanPool()(x, (1, 11))
-
-
-def test_prefix_mean_pool_reads_the_prefix_alone() -> None:
-    x = torch.randn(3, 2 + 6, DIM)
-    torch.testing.assert_close(PrefixMeanPool()(x, (2, 3)), (x[:, 0] + x[:, 1]) / 2)
-    with pytest.raises(ValueError, match=r"PrefixMeanPool reads 1 prefix token\(s\), got 0"):
-        PrefixMeanPool()(x[:, 2:], (2, 3))

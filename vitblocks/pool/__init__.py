@@ -2,12 +2,13 @@
 
 from .attention_pool import AttentionPool
 from .class_token import ClassPool
-from .mean import MeanPool
+from .mean import MeanPool, PrefixMeanPool
 from .sequence import SequencePool
 
 __all__ = [
     "AttentionPool",
     "ClassPool",
     "MeanPool",
+    "PrefixMeanPool",
     "SequencePool",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ..grid import Grid, split_prefix
+from ..prefix import require_prefix
 from ..registry import part
 
 
@@ -27,3 +28,18 @@ class MeanPool(nn.Module):
         if patches.shape[1] == 0:
             raise ValueError(f"MeanPool needs patches, grid {grid} has none")
         return self.norm(patches.mean(dim=1))
+
+
+@part
+class PrefixMeanPool(nn.Module):
+    """The mean of the prefix tokens (RegionViT's regional ones, arXiv:2106.02689): ``(B, N, C) -> (B, C)``, any grid.
+
+    Raises:
+        ValueError: in ``forward``, where there are no prefix tokens.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        return x[:, : require_prefix(x, grid, "PrefixMeanPool")].mean(dim=1)

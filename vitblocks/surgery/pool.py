@@ -7,9 +7,8 @@ from copy import deepcopy
 from torch import Tensor, nn
 
 from ..grid import Grid
-from ..pool import AttentionPool, ClassPool, MeanPool, SequencePool
+from ..pool import AttentionPool, ClassPool, MeanPool, PrefixMeanPool, SequencePool
 from ..registry import part
-from ..zoo.regionvit import PrefixMeanPool
 from .family import Call, Family, Options, taken, tokens_of
 from .ledger import Ledger, copy, copy_alike, shapes
 from .start import neutral

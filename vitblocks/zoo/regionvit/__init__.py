@@ -2,7 +2,7 @@
 
 from .carried_padding import CarriedPadding, CarryPadding, DropPadding, PaddedRegionalAttention
 from .model import VARIANTS, RegionViT
-from .parts import DownsampleBothMaps, OnBothMaps, PrefixMeanPool, RegionalAttention, RegionalBlock, RegionalEmbed
+from .parts import DownsampleBothMaps, OnBothMaps, RegionalAttention, RegionalBlock, RegionalEmbed
 
 __all__ = [
     "VARIANTS",
@@ -12,7 +12,6 @@ __all__ = [
     "DropPadding",
     "OnBothMaps",
     "PaddedRegionalAttention",
-    "PrefixMeanPool",
     "RegionViT",
     "RegionalAttention",
     "RegionalBlock",

@@ -15,12 +15,13 @@ from ...head import linear_head
 from ...init import trunc_normal_linear
 from ...model import Model, Stage
 from ...norm import LayerNorm, MapNorm, layer_norm
+from ...pool import PrefixMeanPool
 from ...position import PEG, RelativeBias
 from ...registry import Variant, Variants, part
 from ...residual import drop_path_schedule
 from .carried_padding import CarriedPadding, CarryPadding, DropPadding, PaddedRegionalAttention
 from .layouts import LAYOUTS
-from .parts import DownsampleBothMaps, OnBothMaps, PrefixMeanPool, RegionalAttention, RegionalBlock, RegionalEmbed
+from .parts import DownsampleBothMaps, OnBothMaps, RegionalAttention, RegionalBlock, RegionalEmbed
 
 
 @part

@@ -141,21 +141,6 @@ class RegionalBlock(TwoBranches):
 
 
 @part
-class PrefixMeanPool(nn.Module):
-    """The mean of the prefix tokens (RegionViT's regional ones, arXiv:2106.02689): ``(B, N, C) -> (B, C)``, any grid.
-
-    Raises:
-        ValueError: in ``forward``, where there are no prefix tokens.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-
-    def forward(self, x: Tensor, grid: Grid) -> Tensor:
-        return x[:, : require_prefix(x, grid, "PrefixMeanPool")].mean(dim=1)
-
-
-@part
 class RegionalEmbed(nn.Module):
     """Embed patches, and regions of ``window`` patches each (RegionViT, arXiv:2106.02689): ``image -> (x, grid)``.
 
