@@ -1,9 +1,11 @@
-"""Initialisations, and the package's lazy names."""
+"""Initialisations, the package's public names, and which packages know which."""
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -62,6 +64,17 @@ def test_importing_the_package_needs_no_extras_and_reaches_its_packages() -> Non
         "vitblocks.zoo.cait, vitblocks.checkpoint.load, vitblocks.attention, vitblocks.objectives"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    "package", ["attention", "checkpoint", "embed", "fast", "folding", "inspect", "pool", "position", "surgery"]
+)
+def test_parts_and_tools_know_no_paper(package: str) -> None:
+    """What a tool needs to know of a paper's own part, the part says."""
+    for path in sorted((Path(vitblocks.__file__).parent / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                assert "zoo" not in (node.module or "").split("."), f"{path.name} imports {node.module}"
 
 
 def test_a_name_is_the_same_object_from_everywhere() -> None:
