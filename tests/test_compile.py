@@ -1,4 +1,7 @@
-"""torch.compile without a graph break and torch.export with any batch size: models, and every attention kind once."""
+"""torch.compile without a graph break and torch.export with any batch size: every attention kind once, and other image sizes.
+
+The classes of the zoo are in ``tests/transforms``.
+"""
 
 from __future__ import annotations
 
@@ -108,13 +111,6 @@ def test_attention_kinds_export(name: str) -> None:
         check_exported(OnGrid(make()).eval(), torch.randn(2, tokens, DIM), torch.randn(5, tokens, DIM))
 
 
-@pytest.mark.parametrize("name", tiny_models())
-def test_models_compile(name: str) -> None:
-    model = tiny_models()[name]().eval()
-    with torch.no_grad():
-        check_compiled(model, torch.randn(2, 3, 32, 16))
-
-
 def test_a_compiled_model_takes_other_sizes() -> None:
     """A second batch and image size make the compiler's sizes symbolic; the plan of CaiT's contractions fixes them again."""
     model = tiny_models()["CaiT"]().eval()
@@ -126,7 +122,7 @@ def test_a_compiled_model_takes_other_sizes() -> None:
 
 
 @pytest.mark.parametrize("name", tiny_models())
-def test_models_export(name: str) -> None:
+def test_rectangles_export(name: str) -> None:
     model = tiny_models()[name]().eval()
     with torch.no_grad():
         check_exported(model, torch.randn(2, 3, 32, 16), torch.randn(5, 3, 32, 16))

@@ -59,14 +59,18 @@ def image_grid(grid: Grid, what: str) -> tuple[int, int]:
     return grid[0], grid[1]
 
 
+def tracing() -> bool:
+    """Whether ``torch.jit.trace`` runs, or the ONNX exporter that is built on it."""
+    return torch.jit.is_tracing()  # type: ignore[attr-defined]
+
+
 def length(x: Tensor, axis: int) -> int:
     """The length of an axis of ``x``.
 
     An int, or a symbol to ``torch.compile`` and ``torch.export``. Within ``torch.jit.trace``, and the ONNX exporter that is built on it,
     it is an int too, where ``x.shape`` has tensors: a traced model has one image size, and what follows from the size is no part of it.
     """
-    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined]
-    return int(x.shape[axis]) if tracing else x.shape[axis]
+    return int(x.shape[axis]) if tracing() else x.shape[axis]
 
 
 def map_size(image: Tensor) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ...attention.attend import Attend, mask_bias
 from ...attention.base import SelfAttention, merge_heads
-from ...grid import Grid, length, num_prefix
+from ...grid import Grid, length, num_prefix, tracing
 from ...norm import LayerNorm, NormFactory, at_least_float32
 from ...prefix import require_prefix
 from ...registry import part
@@ -212,6 +212,9 @@ class TrimPadding(nn.Module):
 
     The length then depends on the data, which cannot be exported, and what becomes of an image on the others of its batch: of the longest
     image a later sampler always drops the least significant patch, of one that has padding it drops padding first, as published.
+
+    Raises:
+        RuntimeError: in ``forward`` within ``torch.jit.trace``, which would keep the length of its example for good.
     """
 
     def __init__(self) -> None:
@@ -219,6 +222,10 @@ class TrimPadding(nn.Module):
 
     def forward(self, x: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
         prefix = num_prefix(x, grid)
+        if tracing():
+            raise RuntimeError(
+                "TrimPadding cannot be traced, its length depends on the images: leave it out (ATSViT(drop_tokens=False))"
+            )
         longest = int(real_tokens(x)[:, prefix:].sum(dim=1).amax())
         return x[:, : prefix + longest], (longest,)
 

@@ -1,0 +1,1 @@
+"""What PyTorch makes of a model besides calling it: gradients of each image, ensembles, traces, exports, compiled code."""

@@ -1,0 +1,125 @@
+"""The table of all classes and all transformations, and what is known not to work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import NamedTuple
+
+import pytest
+import torch
+
+from tests.zoo.tiny import TINY, Tiny
+
+from .checks import COLUMNS
+
+TRIMMED = "ATSViT(drop_tokens=True)"
+ROWS: Mapping[str, Tiny] = {
+    **TINY,
+    TRIMMED: Tiny(lambda **options: TINY["ATSViT"].build(drop_tokens=True, **options), TINY["ATSViT"].image_size),
+}
+
+
+@contextmanager
+def slow_path() -> Iterator[None]:
+    """PyTorch's own transformer layers without their fused operators."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+class Limit(NamedTuple):
+    """Why a model does not take a transformation: how PyTorch or the model says so, the reason, and within what it works all the same."""
+
+    error: str
+    reason: str
+    within: Callable[[], AbstractContextManager[None]] | None = None
+
+
+ITEM = Limit(
+    "calling .item\\(\\) on a Tensor",
+    "How many tokens are left depends on the images: a number that `vmap` cannot read. Use `drop_tokens=False`.",
+)
+LENGTH = Limit(
+    "TrimPadding cannot be traced",
+    "How many tokens are left depends on the images, and a trace would keep the number of its example. Use `drop_tokens=False`.",
+)
+GUARD = Limit(
+    "data-dependent expression",
+    "How many tokens are left depends on the images, and so do the sizes in the graph. Use `drop_tokens=False`.",
+)
+FAST_PATH = Limit(
+    "aten::_transformer_encoder_layer_fwd",
+    "The transformer plugged in here is PyTorch's `nn.TransformerEncoderLayer`, whose fused operator has no counterpart in ONNX, and no "
+    "gradient within `vmap`: call `torch.backends.mha.set_fastpath_enabled(False)` before.",
+    slow_path,
+)
+LIMITS: Mapping[tuple[str, str], Limit] = {
+    (TRIMMED, "per-sample gradients"): ITEM,
+    (TRIMMED, "ensembles"): ITEM,
+    (TRIMMED, "jit.trace"): LENGTH,
+    (TRIMMED, "ONNX"): LENGTH,
+    (TRIMMED, "torch.export"): GUARD,
+    (TRIMMED, "torch.compile"): GUARD,
+    **{
+        (row, column): FAST_PATH
+        for row in ("EfficientViT", "DistillableEfficientViT")
+        for column in ("ensembles", "ONNX")
+    },
+}
+
+
+def check(row: str, column: str) -> None:
+    """Check one cell: that the transformation works, or that it fails as its limit says.
+
+    Raises:
+        AssertionError: neither is so.
+    """
+    limit = LIMITS.get((row, column))
+    if limit is not None:
+        with pytest.raises(Exception, match=limit.error):
+            COLUMNS[column](ROWS[row])
+        if limit.within is None:
+            return
+    with nullcontext() if limit is None or limit.within is None else limit.within():
+        COLUMNS[column](ROWS[row])
+
+
+HEAD = """# What PyTorch makes of a model
+
+Every class of the zoo, in a tiny configuration, beside the model called as it stands:
+
+- **per-sample gradients**: `vmap(grad(loss))` over the images of a batch is a loop over them;
+- **ensembles**: `torch.func.stack_module_state` and `vmap(functional_call)` over two models give the outputs and the gradients of each;
+- **jit.trace**: `torch.jit.trace`, run with other batches;
+- **ONNX**: `torch.onnx.export(dynamo=False)` with a dynamic batch, run with other batches by ONNX Runtime;
+- **torch.export**: `torch.export.export` with a dynamic batch, run with other batches;
+- **torch.compile**: `fullgraph=True`, outputs and gradients.
+
+Gradients per sample and ONNX are compared in float32, all else in float64. Dropout and drop path are off, BatchNorm uses its running
+statistics. A trace, and an ONNX file made of it, has the image size of its example.
+
+This page is written by `python -m tests.transforms --write docs/transforms.md`, which checks every cell; `make test` checks the same ones.
+
+"""
+
+
+def page() -> str:
+    """The table as Markdown, with the limits as numbered notes."""
+    notes = list(dict.fromkeys(LIMITS.values()))
+
+    def cell(row: str, column: str) -> str:
+        limit = LIMITS.get((row, column))
+        return "yes" if limit is None else f"{'no' if limit.within is None else 'yes'} ({notes.index(limit) + 1})"
+
+    lines = [
+        f"| class | {' | '.join(COLUMNS)} |",
+        "|---" * (len(COLUMNS) + 1) + "|",
+        *(f"| `{row}` | {' | '.join(cell(row, column) for column in COLUMNS)} |" for row in sorted(ROWS)),
+        "",
+        *(f"{i}. {limit.reason}" for i, limit in enumerate(notes, start=1)),
+    ]
+    return HEAD + "\n".join(lines) + "\n"
