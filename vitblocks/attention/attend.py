@@ -92,12 +92,7 @@ class Attend(nn.Module):
 
 @part
 class SoftmaxAttend(Attend):
-    """Scaled dot-product attention (arXiv:1706.03762, eq. 1), by ``F.scaled_dot_product_attention``.
-
-    To train an ensemble with position biases (gradients around ``torch.func.vmap``), call it within
-    ``torch.nn.attention.sdpa_kernel(SDPBackend.MATH)``: PyTorch does not see through ``vmap`` that the bias is trained, and else takes a
-    kernel on a CPU that has no gradient of it. Gradients inside of ``vmap``, those of each sample, are right as they are.
-    """
+    """Scaled dot-product attention (arXiv:1706.03762, eq. 1), by ``F.scaled_dot_product_attention``."""
 
     hides_keys = True
 
@@ -105,6 +100,9 @@ class SoftmaxAttend(Attend):
         return self.logits(q, k, bias).softmax(dim=-1)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+        if bias is not None and torch.is_grad_enabled() and not (q.requires_grad or bias.requires_grad):
+            # Within ``torch.func.vmap`` nothing says that it is trained, and PyTorch takes a kernel that has no gradient of the bias.
+            return super().forward(q, k, v, bias)
         values = F.scaled_dot_product_attention(
             fold_groups(q),
             fold_groups(k),
