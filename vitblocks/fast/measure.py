@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from threading import Thread
 
+import torch
+
 GAIN = 1.1
 """How much faster a way must be to be taken: noise must not decide, or runs would differ in their last digits."""
 
@@ -15,21 +17,26 @@ Work = Callable[[], object]
 
 
 def gain(prepare: Callable[[], tuple[Work, Work]]) -> float:
-    """How many times as long the second of two ways takes; 0 where the first cannot be had.
+    """How many times as long the second of two ways takes on one core; 0 where the first cannot be had.
 
-    Both are called in turn, and the shortest call of each counts: what comes between makes calls longer, never shorter. All happens in
-    a thread of its own, where none of the caller's modes (counters, fake tensors, autocast, a default device) is on.
+    Counted is the time in which this thread had a core, not what others took between, and of several calls in turn the shortest. All
+    happens in a thread of its own, where none of the caller's modes (counters, fake tensors, autocast, a default device) is on, and
+    which alone computes on one core: several would wait for one another wherever the machine has other work.
     """
     found: list[float] = []
 
     def measure() -> None:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
         try:
             ways = prepare()
             calls = [[_seconds(way) for way in ways] for _ in range(ROUNDS)]
         except (RuntimeError, NotImplementedError):  # a build may have an operator's name alone
             return
+        finally:
+            torch.set_num_threads(threads)
         first, second = (min(times) for times in zip(*calls, strict=True))
-        found.append(second / first)
+        found.append(second / max(first, 1e-9))
 
     probe = Thread(target=measure)
     probe.start()
@@ -38,6 +45,6 @@ def gain(prepare: Callable[[], tuple[Work, Work]]) -> float:
 
 
 def _seconds(work: Work) -> float:
-    start = time.perf_counter()
+    start = time.thread_time()
     work()
-    return time.perf_counter() - start
+    return time.thread_time() - start
