@@ -6,7 +6,8 @@ Beside it stands the share of the machine's own rate in a plain matrix product, 
 exists both have the same weights, and their logits are compared before anything is timed. Peak memory is of a fresh process a side.
 
 Modes: ``eager`` and ``compiled`` treat both sides alike; ``folded`` is ``vitblocks.fold`` on our side and theirs eager, ``folded against
-compiled`` the same with theirs compiled.
+compiled`` the same with theirs compiled. ``--fast`` adds the passes of ``vitblocks.fast``: both sides with the pass, ours with it against
+ours without, and theirs with it against theirs without. Nothing else has them: ``eager`` is plain parts.
 
 Everything goes to the folder of ``--output``: ``compare.json`` (rows of earlier runs are kept, those measured again are replaced),
 ``compare.md`` and ``compare.png``. What fails on one side is a row with its error, not a gap.
@@ -31,7 +32,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from .command import require_threads
 from .compare_report import picture, report
-from .measure import MODES, TRAINING, Task
+from .measure import MODES, PASSES, TRAINING, Task, modes_of
 from .memory import ALLOCATOR
 from .peers import PEERS
 from .swap import machine
@@ -141,6 +142,13 @@ def asked(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batches", nargs="+", type=int, help="default: 1 8; on a GPU 1 64. Training takes the last")
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
     parser.add_argument("--modes", nargs="+", choices=list(MODES), default=["eager", "folded"])
+    parser.add_argument(
+        "--fast",
+        nargs="*",
+        choices=PASSES,
+        metavar="PASS",
+        help=f"with a pass, too: {', '.join(PASSES)} (default: the first)",
+    )
     parser.add_argument("--phases", nargs="+", choices=[INFERENCE, TRAINING], default=[INFERENCE, TRAINING])
     parser.add_argument("--measures", nargs="+", choices=["time", "memory"], default=["time", "memory"])
     parser.add_argument("--seconds", type=float, default=5.0, help="of each timing (default: 5), in 5 pairs at least")
@@ -152,10 +160,12 @@ def asked(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--report", action="store_true", help="measure nothing, write the report of what is there")
     options = parser.parse_args(arguments)
     require_threads(parser, options.threads)
+    passes = [] if options.fast is None else options.fast or PASSES[:1]
     if options.quick:
         options.only = options.only or QUICK
         options.batches = options.batches or [1]
         options.dtypes, options.modes, options.seconds = ["float32"], ["eager"], 1.0
+    options.modes = list(dict.fromkeys([*options.modes, *(mode for name in passes for mode in modes_of(name))]))
     return options
 
 

@@ -33,7 +33,7 @@ def report(rows: Sequence[Row], here: dict[str, Any]) -> str:
 
 
 def overview(settings: Sequence[str], timed: Sequence[Row], peaks: Sequence[tuple[str, str, int, int]]) -> str:
-    """A line for each setting: the geometric mean of its ratios, and who is behind."""
+    """A line for each setting: the geometric mean of its ratios, and who is behind. A pass on one side is with it against without."""
     lines = []
     for setting in settings:
         best = best_peers([(row["peer"], row["ratio"]) for row in timed if setting_of(row) == setting])
@@ -70,6 +70,15 @@ def times(setting: str, rows: Sequence[Row]) -> str:
         for row in rows
     ]
     heads = ("model / peer", "ours, ms", "theirs, ms", "theirs / ours", "ours, of products", "theirs, of products")
+    if " on " in setting:  # one model on both sides
+        heads = (
+            "model / peer",
+            "with, ms",
+            "without, ms",
+            "without / with",
+            "with, of products",
+            "without, of products",
+        )
     return f"### {setting.capitalize()}\n\n{table(heads, lines)}"
 
 
@@ -94,6 +103,8 @@ def memory_pairs(rows: Iterable[Row]) -> list[tuple[str, str, int, int]]:
 def memory(setting: str, pairs: Sequence[tuple[str, int, int]]) -> str:
     lines = [(peer, f"{a / 2**20:.0f}", f"{b / 2**20:.0f}", f"{a / b:.2f}") for peer, a, b in pairs]
     heads = ("model / peer", "ours, MiB", "theirs, MiB", "ours / theirs")
+    if " on " in setting:
+        heads = ("model / peer", "with, MiB", "without, MiB", "with / without")
     return f"### Peak memory: {setting}\n\n{table(heads, lines)}"
 
 

@@ -9,41 +9,92 @@ import gc
 import json
 import sys
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import asdict, dataclass
+from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 import vitblocks
+from vitblocks import fast
 
 from .pairing import Work, compare, matmul_rate, operations, training_step
 from .peers import PEERS, Peer, pair
 
-Way = Callable[[nn.Module, Tensor], nn.Module]
+Way = Callable[[nn.Module, Tensor, torch.dtype], nn.Module]
+"""A model made ready: ``(model, images, what it is computed in) -> model``."""
 
 
-def folded(model: nn.Module, images: Tensor) -> nn.Module:
+def folded(model: nn.Module, images: Tensor, dtype: torch.dtype) -> nn.Module:
     return vitblocks.fold(model, images).model
 
 
-def compiled(model: nn.Module, images: Tensor) -> nn.Module:
+def compiled(model: nn.Module, images: Tensor, dtype: torch.dtype) -> nn.Module:
     torch._dynamo.reset()
     return torch.compile(model)  # type: ignore[return-value]
 
 
-def plain(model: nn.Module, images: Tensor) -> nn.Module:
+def plain(model: nn.Module, images: Tensor, dtype: torch.dtype) -> nn.Module:
     return model
 
 
-MODES: dict[str, tuple[Way, Way]] = {
-    "eager": (plain, plain),
-    "compiled": (compiled, compiled),
-    "folded": (folded, plain),
-    "folded against compiled": (folded, compiled),
+def passed(name: str) -> Way:
+    """One of the passes of ``vitblocks.fast``."""
+
+    def way(model: nn.Module, images: Tensor, dtype: torch.dtype) -> nn.Module:
+        change = getattr(fast, name)
+        change(model, **({"dtype": dtype} if "dtype" in signature(change).parameters else {}))
+        return model
+
+    return way
+
+
+def one_after_another(*ways: Way) -> Way:
+    def way(model: nn.Module, images: Tensor, dtype: torch.dtype) -> nn.Module:
+        for each in ways:
+            model = each(model, images, dtype)
+        return model
+
+    return way
+
+
+class Mode(NamedTuple):
+    """How the two sides are made ready.
+
+    Attributes:
+        whose: ``ours`` or ``theirs`` where that model is on both sides, which then differ by their ways alone.
+    """
+
+    ours: Way
+    theirs: Way
+    whose: str = ""
+
+
+PASSES = ("optimize", "linears", "convolutions", "attends", "recompute")
+"""The passes that change something without a compiler."""
+
+_optimized_and_compiled = one_after_another(passed("optimize"), compiled)
+MODES: dict[str, Mode] = {
+    "eager": Mode(plain, plain),
+    "compiled": Mode(compiled, compiled),
+    "folded": Mode(folded, plain),
+    "folded against compiled": Mode(folded, compiled),
+    "folded and optimized": Mode(one_after_another(folded, passed("optimize")), passed("optimize")),
+    "optimized and compiled": Mode(_optimized_and_compiled, _optimized_and_compiled),
 }
-"""How ours and theirs are made ready."""
+for _name in PASSES:
+    MODES[f"fast.{_name}"] = Mode(passed(_name), passed(_name))
+    for _whose in ("ours", "theirs"):
+        MODES[f"fast.{_name} on {_whose}"] = Mode(passed(_name), plain, _whose)
+
+
+def modes_of(name: str) -> list[str]:
+    """What shows a pass: both sides with it, and each side with it against itself without."""
+    return [f"fast.{name}", f"fast.{name} on ours", f"fast.{name} on theirs"]
+
 
 TRAINING = "training"
 
@@ -65,10 +116,14 @@ class Task:
     def find(self) -> Peer:
         return next(peer for peer in PEERS if peer.name == self.peer)
 
+    @property
+    def computed_in(self) -> torch.dtype:
+        return getattr(torch, self.dtype)
+
 
 def works(task: Task, models: list[nn.Module], images: Tensor) -> list[Work]:
     """What is timed, for each model."""
-    dtype = getattr(torch, task.dtype)
+    dtype = task.computed_in
     if task.phase == TRAINING:
         labels = torch.randint(1000, (len(images),), device=images.device)
         return [training_step(model.train(), images, labels, dtype) for model in models]
@@ -80,22 +135,32 @@ def ready(task: Task, models: list[nn.Module], ways: list[Way]) -> tuple[list[nn
     torch.manual_seed(0)
     size = task.find().image_size
     # Training keeps its parameters in float32 and computes by autocast; inference converts them.
-    dtype = torch.float32 if task.phase == TRAINING else getattr(torch, task.dtype)
+    dtype = torch.float32 if task.phase == TRAINING else task.computed_in
     images = torch.randn(task.batch, 3, size, size, device=task.device, dtype=dtype)
     training = task.phase == TRAINING
     models = [model.to(task.device, dtype).train(training).requires_grad_(training) for model in models]
-    return [way(model, images) for way, model in zip(ways, models, strict=True)], images
+    return [way(model, images, task.computed_in) for way, model in zip(ways, models, strict=True)], images
+
+
+def sides(task: Task) -> list[nn.Module]:
+    """The two models, plain: ours and theirs, or one of them twice."""
+    ours, theirs = pair(task.find())
+    whose = MODES[task.mode].whose
+    if not whose:
+        return [ours, theirs]
+    model = ours if whose == "ours" else theirs
+    return [model, deepcopy(model)]
 
 
 def timed(task: Task) -> dict[str, Any]:
     """Paired times, and the share of the machine's matrix-product rate that each side reaches."""
     device = torch.device(task.device)
-    plain_models = list(pair(task.find()))
-    models, images = ready(task, plain_models, list(MODES[task.mode]))
+    plain_models, mode = sides(task), MODES[task.mode]
+    models, images = ready(task, plain_models, [mode.ours, mode.theirs])
     with torch.inference_mode(task.phase != TRAINING):
         ours, theirs = works(task, models, images)
         found = compare(ours, theirs, device, seconds=task.seconds)
-        rate = matmul_rate(getattr(torch, task.dtype), device)
+        rate = matmul_rate(task.computed_in, device)
         counted = [operations(work) for work in works(task, plain_models, images)]
     shares = {
         f"share_{side}": count / seconds / rate
@@ -115,14 +180,15 @@ def resident(what: str) -> int:
 def peak(task: Task) -> dict[str, Any]:
     """The most memory that a call takes once everything is warm, weights included: ``{"bytes": ...}``."""
     device = torch.device(task.device)
-    peer = task.find()
+    peer, mode = task.find(), MODES[task.mode]
+    ours = (mode.whose or task.side) == "ours"
     torch.zeros(1, device=device)
-    (peer.theirs if task.side == "ours" else peer.ours)()  # both libraries are imported before the count begins
+    (peer.theirs if ours else peer.ours)()  # both libraries are imported before the count begins
     gc.collect()
     before = resident("VmRSS")
     torch.manual_seed(0)
-    model = (peer.ours if task.side == "ours" else peer.theirs)()
-    way = MODES[task.mode][task.side != "ours"]
+    model = (peer.ours if ours else peer.theirs)()
+    way = mode.ours if task.side == "ours" else mode.theirs
     models, images = ready(task, [model], [way])
     with torch.inference_mode(task.phase != TRAINING):
         (work,) = works(task, models, images)

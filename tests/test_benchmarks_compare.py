@@ -66,6 +66,8 @@ def test_report_and_picture(tmp_path: Path) -> None:
     assert "| inference, 8 images, float32, eager | 1 | 1.50 | A/timm 1.50 |" in text
     assert "no such thing" in text
     assert "| A/timm | 3 | 2 | 1.50 |" in text
+    text = report([row("A/timm", 1.5, mode="fast.optimize on theirs")], {"torch": "x"})
+    assert "| model / peer | with, ms | without, ms | without / with |" in text
     picture([row("A/timm", 1.5)], tmp_path / "x.png")
     assert (tmp_path / "x.png").stat().st_size > 0
 
@@ -77,6 +79,30 @@ def test_tasks_are_those_asked_for() -> None:
     assert not [task for task in tasks if task.phase == measure.TRAINING and task.mode == "folded"]
     assert {task.side for task in tasks} == {"", "ours", "theirs"}
     assert {task.batch for task in tasks if task.phase == measure.TRAINING} == {8}
+
+
+def test_passes_are_modes_of_their_own() -> None:
+    """Plain without being asked; with a pass both sides, and each against itself."""
+    assert compare.asked([]).modes == ["eager", "folded"]
+    options = compare.asked(["--fast", "recompute", "--modes", "eager"])
+    assert options.modes == ["eager", "fast.recompute", "fast.recompute on ours", "fast.recompute on theirs"]
+    assert compare.asked(["--fast"]).modes[2:] == measure.modes_of("optimize")
+    assert {name for pass_ in measure.PASSES for name in measure.modes_of(pass_)} <= measure.MODES.keys()
+
+
+def test_a_pass_is_made_on_the_side_that_the_mode_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    def made() -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.LayerNorm(48), nn.Linear(48, 1000))
+
+    peer = Peer("x", "y", made, made, 4)
+    monkeypatch.setattr(measure, "PEERS", [peer])
+    for mode, changed in (("eager", [0, 0]), ("fast.recompute", [1, 1]), ("fast.recompute on theirs", [1, 0])):
+        task = measure.Task("x/y", measure.TRAINING, 2, "float32", mode, seconds=0.0)
+        ways = [measure.MODES[mode].ours, measure.MODES[mode].theirs]
+        models, images = measure.ready(task, measure.sides(task), ways)
+        assert [int(type(model[1]) is not nn.LayerNorm) for model in models] == changed
+        assert images.shape == (2, 3, 4, 4)
+    assert measure.timed(task)["pairs"] == 5
 
 
 def test_a_failure_is_a_row() -> None:

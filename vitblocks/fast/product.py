@@ -39,6 +39,11 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.linear(x, weight, bias)
     if torch.is_autocast_enabled("cpu"):
         x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+    return onednn_product(x, weight, bias)
+
+
+def onednn_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The product by oneDNN, faster or not, of dense CPU tensors of one dtype that it knows; with gradients, where any are followed."""
     return _Product.apply(x, weight, bias) if _followed(x, weight, bias) else _product(x, weight, bias)
 
 
