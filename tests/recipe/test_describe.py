@@ -52,7 +52,7 @@ VALUES: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("value", VALUES, ids=repr)
+@pytest.mark.parametrize("value", VALUES)
 def test_values(value: Any) -> None:
     from vitblocks.recipe.part import part
 
