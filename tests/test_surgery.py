@@ -47,7 +47,7 @@ from vitblocks import (
 )
 from vitblocks.attention import Attention
 from vitblocks.attention.base import SelfAttention
-from vitblocks.surgery.run import evaluating
+from vitblocks.inspect.frames import evaluating
 from vitblocks.zoo.ats_vit import SampledBlock
 from vitblocks.zoo.levit import DownsamplingAttention
 from vitblocks.zoo.regionvit import RegionalAttention
@@ -130,7 +130,7 @@ def images(batch: int = 3, dtype: torch.dtype = torch.float64) -> Tensor:
 
 
 def in_eval(model: nn.Module, x: Tensor) -> Tensor:
-    with evaluating(model):
+    with evaluating(model), torch.no_grad():
         return model(x)
 
 

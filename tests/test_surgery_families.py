@@ -41,8 +41,8 @@ from vitblocks import (
     ViT,
     swap,
 )
+from vitblocks.inspect.frames import evaluating
 from vitblocks.surgery import NormAfter, swaps_of
-from vitblocks.surgery.run import evaluating
 
 DIM, HEADS, GRID = 16, 2, (4, 4)
 
@@ -84,7 +84,7 @@ def images() -> Tensor:
 
 
 def outputs(model: nn.Module, x: Tensor) -> Tensor:
-    with evaluating(model):
+    with evaluating(model), torch.no_grad():
         return model(x)
 
 

@@ -71,7 +71,7 @@ class RelativeBias(nn.Module):
     def forward(self, grid: Grid, prefix: int = 0) -> Tensor:
         size = image_grid(grid, "RelativeBias")
         if size == (0, 0):
-            return self.table.new_zeros(self.heads, prefix, prefix)
+            return pad_prefix(rearrange(self.table[:0], "none heads -> heads none 1")[:, :, :0], prefix)
         return pad_prefix(pairwise(self.offsets(size)), prefix)
 
     def extra_repr(self) -> str:
@@ -119,7 +119,7 @@ class DistanceBias(nn.Module):
     def forward(self, grid: Grid, prefix: int = 0) -> Tensor:
         size = image_grid(grid, "DistanceBias")
         if size == (0, 0):
-            return self.table.new_zeros(self.heads, prefix, prefix)
+            return pad_prefix(self.table[:, :0, :0], prefix)
         return pad_prefix(pairwise(self.offsets(size), self.stride), prefix)
 
     def extra_repr(self) -> str:
