@@ -275,7 +275,7 @@ def test_prefix_positions_of_a_vit() -> None:
     swap(model, "position", PEG)
     assert not model.get_submodule(f"{name}.conv").weight.any()
     back = swap(model, "position", LearnedPosition)
-    assert back.config["layers"][name]["options"] == {"dim": DIM, "grid": [4, 4]}
+    assert back.config["layers"][name]["new"]["args"] == {"dim": DIM, "grid": {"tuple": [4, 4]}}
 
 
 def test_a_grid_that_nobody_knows() -> None:
@@ -331,7 +331,7 @@ def test_a_function_of_the_caller() -> None:
     model, x = model_of(), images()
     report = swap(model, "feedforward", lambda old: nn.Identity() if False else GatedMlp(DIM, 24, activation=nn.GELU))
     assert report.layers[0].carried == ["gate.weight", "gate.bias", "fc2.weight", "fc2.bias"]
-    assert "undescribed" in report.config["layers"]["stages.0.layers.0.mlp"]
+    assert report.config["layers"]["stages.0.layers.0.mlp"]["new"]["class"] == "GatedMlp"
     model(x)
 
 

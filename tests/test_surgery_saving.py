@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,37 +11,40 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file as write_file
 from torch import Tensor, nn
 
 from vitblocks import (
     PEG,
+    AttentionPool,
     DynamicBias,
     GatedMlp,
     GlobalAttention,
-    LayerNorm,
-    LinearNorm,
     LocalWindowAttention,
-    Mlp,
+    Model,
     ReAttend,
     RelativeBias,
     RMSNorm,
     SequencePool,
     ShiftedWindows,
+    SoftmaxAttend,
     TalkingHeadsAttention,
     ViT,
     WindowAttention,
-    layer_norm,
+    build,
+    describe,
+    part,
     swap,
     swap_attention,
 )
 from vitblocks.attention import Attention
 from vitblocks.checkpoint import load_file, save
 from vitblocks.surgery import swaps_of
-from vitblocks.surgery.record import Undescribed, build, describe
 
 
-def vit() -> ViT:
-    return ViT(image_size=16, patch_size=4, num_classes=5, dim=16, depth=3, heads=2, mlp_dim=24, pool="mean").eval()
+def vit(**options: Any) -> ViT:
+    sizes: dict[str, Any] = {"image_size": 16, "patch_size": 4, "num_classes": 5, "dim": 16, "depth": 3, "heads": 2}
+    return ViT(**{**sizes, "mlp_dim": 24, "pool": "mean", **options}).eval()
 
 
 def images() -> Tensor:
@@ -79,15 +82,14 @@ def test_many_swaps_come_back(tmp_path: Path) -> None:
 def test_the_record_is_readable(tmp_path: Path) -> None:
     model, path = vit(), tmp_path / "swapped.safetensors"
     report = swap_attention(model, LocalWindowAttention, where=1, window=(2, 4))
-    expected = {
-        "family": "attention",
-        "layers": {
-            "stages.0.layers.3.attn": {
-                "class": "vitblocks.attention.local_window.LocalWindowAttention",
-                "options": {"window": [2, 4]},
-            }
-        },
+    old = {
+        "class": "GlobalAttention",
+        "args": {"dim": 16, "heads": 2, "attend": {"class": "SoftmaxAttend", "args": {}}},
     }
+    new = describe(model.get_submodule("stages.0.layers.3.attn"))
+    assert new["class"] == "LocalWindowAttention"
+    assert new["args"]["window"] == {"tuple": [2, 4]}
+    expected = {"family": "attention", "layers": {"stages.0.layers.3.attn": {"old": old, "new": new}}}
     assert report.config == expected
     save(model, path)
     with safe_open(path, framework="pt") as file:
@@ -123,7 +125,7 @@ def test_a_model_swapped_otherwise_is_refused(tmp_path: Path) -> None:
         load_file(other, path)
 
 
-def test_a_function_has_to_be_applied_by_hand(tmp_path: Path) -> None:
+def test_a_swap_by_a_function_is_made_again(tmp_path: Path) -> None:
     def halves(old: Attention) -> Attention:
         return LocalWindowAttention(old.dim, old.heads, window=(2, 4))
 
@@ -131,11 +133,24 @@ def test_a_function_has_to_be_applied_by_hand(tmp_path: Path) -> None:
     swap_attention(model, halves, where=0)
     save(shaken(model), path)
     fresh = vit()
+    assert load_file(fresh, path).ok
+    assert torch.equal(fresh(images()), model(images()))
+
+
+class Unregistered(GlobalAttention):
+    """An attention that cannot be described."""
+
+
+def test_a_class_that_is_no_part_has_to_be_put_in_by_hand(tmp_path: Path) -> None:
+    model, path = vit(), tmp_path / "swapped.safetensors"
+    swap_attention(model, Unregistered, where=0)
+    save(shaken(model), path)
+    fresh = vit()
     kinds = [type(module) for module in fresh.modules()]
-    with pytest.raises(ValueError, match=r"same swap by hand.*layers\.2\.attn .*made by a function"):
+    with pytest.raises(ValueError, match=r"same swap by hand.*layers\.2\.attn .*Unregistered is no part"):
         load_file(fresh, path)
     assert kinds == [type(module) for module in fresh.modules()]
-    swap_attention(fresh, halves, where=0)
+    swap_attention(fresh, Unregistered, where=0)
     assert load_file(fresh, path).ok
     assert torch.equal(fresh(images()), model(images()))
 
@@ -155,61 +170,247 @@ def test_a_model_that_does_not_fit_is_left_alone(tmp_path: Path) -> None:
     assert swaps_of(other) == []
 
 
-class Mine(GlobalAttention):
-    """An attention of somebody else's that is imported."""
+@part
+class MineAttention(GlobalAttention):
+    """An attention of somebody else's that is registered."""
 
 
-def test_classes_of_ones_own_are_found_if_imported(tmp_path: Path) -> None:
+def test_classes_of_ones_own_are_found_if_registered(tmp_path: Path) -> None:
     model, path = vit(), tmp_path / "swapped.safetensors"
-    swap_attention(model, Mine)
+    swap_attention(model, MineAttention)
     save(shaken(model), path)
     fresh = vit()
     load_file(fresh, path)
-    assert type(fresh.get_submodule("stages.0.layers.2.attn")) is Mine
+    assert type(fresh.get_submodule("stages.0.layers.2.attn")) is MineAttention
     assert torch.equal(fresh(images()), model(images()))
 
 
-@pytest.mark.parametrize(
-    "path", ["os.system", "builtins.eval", "antigravity.Anything", "vitblocks.grid.Path", "nobody"]
-)
-def test_a_file_cannot_name_anything_else(path: str) -> None:
-    with pytest.raises(ValueError, match="no module class that is imported"):
-        build({"class": path, "options": {"command": "true"}})
+def test_dropped_out_and_scaled_attends_are_described(tmp_path: Path) -> None:
+    """What a swap sets on the Attend of the new kind is told by arguments, too."""
+    model, path = vit(), tmp_path / "swapped.safetensors"
+    for name in ("stages.0.layers.2.attn", "stages.0.layers.3.attn"):
+        owner = model.get_submodule(name.removesuffix(".attn"))
+        owner.attn = GlobalAttention(16, 2, attend=SoftmaxAttend(scale=0.3, dropout=0.2))
+    swap_attention(model, TalkingHeadsAttention, where=0)
+    save(model, path)
+    again = build(json.loads(json.dumps(describe(model))))
+    attend: Any = again.get_submodule("stages.0.layers.2.attn.attend")
+    assert (attend.scale, attend.dropout) == (0.3, 0.2)
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: RelativeBias(2, (3, 4)),
-        lambda: DynamicBias(2, 4),
-        lambda: nn.Linear(3, 4, bias=False),
-        lambda: nn.LayerNorm(4, eps=1e-3),
-        lambda: ReAttend(2, dropout=0.1, weight_scale=2.0),
-    ],
-)
-def test_modules_are_described_by_what_makes_them_again(make: Callable[[], nn.Module]) -> None:
-    module = make()
-    again = build(json.loads(json.dumps(describe(module))))
-    assert repr(again) == repr(module)
-    assert {k: v.shape for k, v in again.state_dict().items()} == {k: v.shape for k, v in module.state_dict().items()}
+# Another composition is refused.
 
 
-def test_what_can_be_described_beside_modules() -> None:
-    def again(value: Any) -> Any:
-        return build(json.loads(json.dumps(describe(value))))
+def test_a_model_swapped_by_hand_is_refused_by_name(tmp_path: Path) -> None:
+    """All keys match, and yet it is another model."""
+    model, path = vit(), tmp_path / "plain.safetensors"
+    layer: Any = model.get_submodule("stages.0.layers.3")
+    layer.attn = LocalWindowAttention(16, 2, window=2)
+    save(model, path)
+    fresh = vit()
+    before = {key: value.clone() for key, value in fresh.state_dict().items()}
+    with pytest.raises(
+        ValueError, match=r"stages\.0\.layers\.3\.attn is a GlobalAttention here, a LocalWindowAttention there"
+    ):
+        load_file(fresh, path)
+    assert all(torch.equal(value, before[key]) for key, value in fresh.state_dict().items())
+    report = load_file(fresh, path, strict=False)
+    assert not report.ok
+    assert len(report.composition) == 1
 
-    assert again(ShiftedWindows(2, (0, 1))) == ShiftedWindows(2, (0, 1))
-    assert again((1, "a", None, 2.5, True)) == (1, "a", None, 2.5, True)
-    assert again(nn.ReLU) is nn.ReLU
-    factory = again(layer_norm(1e-3))
-    assert isinstance(factory, partial)
-    assert factory(4).eps == 1e-3
-    assert again(LayerNorm)(4).eps == 1e-6
+
+COMPOSED: dict[str, tuple[dict[str, Any], str]] = {
+    "heads": ({"heads": 4}, r"layers\.2\.attn \(GlobalAttention\): heads is 4 here, 2 there"),
+    "pool": ({"pool": "cls"}, r"pool is a ClassPool here, a MeanPool there"),
+    "depth": ({"depth": 2}, r"layers\.4 is only there"),
+}
 
 
-@pytest.mark.parametrize(
-    "value", [lambda x: x, object(), LinearNorm(2, 3), Mlp(2, 3), DynamicBias(2, 4, norm=RMSNorm), torch.ones(2)]
-)
-def test_what_cannot_be_described(value: Any) -> None:
-    with pytest.raises(Undescribed):
-        describe(value)
+@pytest.mark.parametrize("name", COMPOSED)
+def test_a_model_of_other_settings_is_refused_by_name(name: str, tmp_path: Path) -> None:
+    options, message = COMPOSED[name]
+    path = tmp_path / "plain.safetensors"
+    save(vit(), path)
+    with pytest.raises(ValueError, match=message):
+        load_file(vit(**options), path)
+
+
+def test_rates_and_other_image_sizes_are_no_other_model(tmp_path: Path) -> None:
+    path = tmp_path / "plain.safetensors"
+    model = vit()
+    save(model, path)
+    other = vit(drop_path=0.3, dropout=0.1, emb_dropout=0.2)
+    assert load_file(other, path).ok
+    assert torch.equal(other(images()), model(images()))
+    assert load_file(vit(image_size=32), path, resize=True).resized
+
+
+def test_a_class_that_composes_is_as_good_as_what_it_is_composed_of(tmp_path: Path) -> None:
+    model, path = vit(), tmp_path / "plain.safetensors"
+    save(model, path)
+    plain = Model(model.embed, list(model.stages), pool=model.pool, norm=model.norm, head=model.head)
+    assert load_file(plain, path).ok
+
+
+# Files of version 0.1.
+
+OLD_RECORDS: list[dict[str, Any]] = [
+    {
+        "family": "attention",
+        "layers": {
+            "stages.0.layers.2.attn": {
+                "class": "vitblocks.attention.local_window.WindowAttention",
+                "options": {
+                    "windows": {
+                        "class": "vitblocks.attention.windows.ShiftedWindows",
+                        "options": {"size": 2, "shift": 1},
+                    },
+                    "position_bias": {
+                        "class": "vitblocks.position.relative_bias.RelativeBias",
+                        "options": {"heads": 2, "grid": [2, 2]},
+                    },
+                },
+            },
+            "stages.0.layers.3.attn": {
+                "class": "vitblocks.attention.talking_heads.TalkingHeadsAttention",
+                "options": {},
+            },
+        },
+    },
+    {
+        "family": "feedforward",
+        "layers": {
+            "stages.0.layers.4.mlp": {
+                "class": "vitblocks.feedforward.GatedMlp",
+                "options": {"activation": {"name": "torch.nn.modules.activation.ReLU"}},
+            }
+        },
+    },
+    {
+        "family": "norm",
+        "layers": {
+            "stages.0.layers.2.norm1": {
+                "class": "torch.nn.modules.normalization.RMSNorm",
+                "options": {"normalized_shape": [16], "eps": 1e-06},
+            }
+        },
+    },
+    {
+        "family": "pool",
+        "layers": {
+            "pool": {
+                "class": "vitblocks.pool.attention_pool.AttentionPool",
+                "options": {
+                    "dim": 16,
+                    "heads": 2,
+                    "norm": {"partial": {"name": "torch.nn.modules.normalization.LayerNorm"}, "options": {"eps": 1e-3}},
+                },
+            }
+        },
+    },
+]
+
+
+def old_file(path: Path, records: Any, weights: dict[str, Tensor]) -> None:
+    write_file({key: value.contiguous() for key, value in weights.items()}, path, {"swaps": json.dumps(records)})
+
+
+def test_files_of_version_0_1_load(tmp_path: Path) -> None:
+    model, path = vit(), tmp_path / "old.safetensors"
+    swap_attention(model, WindowAttention, where=0, windows=ShiftedWindows(2, 1), position_bias=RelativeBias(2, 2))
+    swap_attention(model, TalkingHeadsAttention, where=1)
+    swap(model, "feedforward", GatedMlp, "stages.0.layers.4.mlp", activation=nn.ReLU)
+    swap(model, "norm", nn.RMSNorm, "stages.0.layers.2.norm1")
+    swap(model, "pool", AttentionPool, heads=2, norm=partial(nn.LayerNorm, eps=1e-3))
+    old_file(path, OLD_RECORDS, shaken(model).state_dict())
+    fresh = vit()
+    assert load_file(fresh, path).ok
+    assert torch.equal(fresh(images()), model(images()))
+    assert [type(module) for module in fresh.modules()] == [type(module) for module in model.modules()]
+
+
+# What somebody else may have written.
+
+ATTENTION = "stages.0.layers.2.attn"
+LOCAL = "vitblocks.attention.local_window.LocalWindowAttention"
+
+
+def old_swap(kind: Any = LOCAL, name: str = ATTENTION, family: Any = "attention", **options: Any) -> list[Any]:
+    return [{"family": family, "layers": {name: {"class": kind, "options": options}}}]
+
+
+def new_swap(new: Any, name: str = ATTENTION, family: Any = "attention", **layer: Any) -> list[Any]:
+    return [{"family": family, "layers": {name: {"new": new, **layer}}}]
+
+
+HOSTILE: dict[str, Any] = {
+    "no list": {"family": "attention"},
+    "no records": [3],
+    "no layers": [{"family": "attention", "layers": {}}],
+    "no such family": old_swap(family="os"),
+    "a family of another type": old_swap(family=3),
+    "a function that runs text": old_swap("vitblocks.ejection.verify.load_model", text="open('ran', 'w')"),
+    "a function of this package": old_swap("vitblocks.checkpoint.storage.write_file", filename="ran", tensors=[]),
+    "an import": old_swap("vitblocks.checkpoint.convert.import_module", name="this"),
+    "a system call": old_swap("os.system", command="touch ran"),
+    "a class that is no layer": old_swap("vitblocks.zoo.vit.ViT"),
+    "a class of torch": old_swap("torch.nn.modules.linear.Linear", in_features=3, out_features=3),
+    "a registered function": old_swap("vitblocks.grid.num_prefix"),
+    "a class in the options": old_swap(
+        window={"class": "vitblocks.ejection.verify.load_model", "options": {"text": "1"}}
+    ),
+    "a name in the options": old_swap(attend={"name": "builtins.eval"}),
+    "a partial in the options": old_swap(attend={"partial": {"name": "os.system"}, "options": {}}),
+    "a partial of nothing": old_swap(attend={"partial": 3}),
+    "options of another type": [{"family": "attention", "layers": {ATTENTION: {"class": LOCAL, "options": 3}}}],
+    "a class of another type": old_swap([LOCAL]),
+    "no layer of this name": old_swap(name="stages.0.layers.99.attn", window=2),
+    "a layer that is none": old_swap(name="stages.0.layers.2.attn.dim", window=2),
+    "a dunder": old_swap(name="__class__", window=2),
+    "the model itself": old_swap(name="", window=2),
+    "an enormous window": old_swap(window=10**9),
+    "a wrong type": old_swap(window="2"),
+    "an enormous width": old_swap(
+        "vitblocks.feedforward.GatedMlp", "stages.0.layers.2.mlp", "feedforward", mlp_dim=10**9
+    ),
+    "a wide width": old_swap(
+        "vitblocks.feedforward.GatedMlp", "stages.0.layers.2.mlp", "feedforward", mlp_dim=10**6 - 1, dim=10**6
+    ),
+    "described as nothing": new_swap(3),
+    "described as something unknown": new_swap({"class": "os.system", "args": {"command": "touch ran"}}),
+    "described as another kind": new_swap({"class": "nn.Linear", "args": {"in_features": 1, "out_features": 1}}),
+    "described as enormous": new_swap({"class": "GlobalAttention", "args": {"dim": 10**9}}),
+    "described as deep": new_swap(json.loads('{"class": "nn.Sequential", "args": {"0": ' * 200 + "3" + "}}" * 200)),
+    "of another width": new_swap({"class": "GlobalAttention", "args": {"dim": 32, "heads": 4}}),
+    "of another layer": new_swap(
+        {"class": "GlobalAttention", "args": {"dim": 16}}, old={"class": "Mlp", "args": {"dim": 16}}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_file_of_anybodys_runs_nothing(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    model, path = vit(), tmp_path / "file.safetensors"
+    old_file(path, HOSTILE[name], model.state_dict())
+    kept = {name: id(module) for name, module in model.named_modules()}
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    modules = set(sys.modules)
+    with pytest.raises(ValueError, match="file\\.safetensors"):
+        load_file(model, path)
+    assert kept == {name: id(module) for name, module in model.named_modules()}
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file.safetensors"]
+    assert "this" not in set(sys.modules) - modules
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, '{"class": "os.system"}', "3", '"ViT"', "NaN"])
+def test_a_recipe_of_anybodys(text: str, tmp_path: Path) -> None:
+    model, path = vit(), tmp_path / "file.safetensors"
+    weights = {key: value.contiguous() for key, value in model.state_dict().items()}
+    for about in ({"recipe": text}, {"swaps": text}):
+        write_file(weights, path, about)
+        with pytest.raises(ValueError, match=r"file\.safetensors"):
+            load_file(model, path)
+    write_file(weights, path, {"recipe": text})
+    assert not load_file(model, path, strict=False).ok  # the weights themselves are fine

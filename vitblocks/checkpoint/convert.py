@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -98,9 +99,17 @@ def _pairing(model: nn.Module, layout: str | KeyMap) -> Pairing:
 
 
 def _load(
-    model: nn.Module, state_dict: Mapping[str, Tensor], pairing: Pairing, what: str, strict: bool, resize: bool
+    model: nn.Module,
+    state_dict: Mapping[str, Tensor],
+    pairing: Pairing,
+    what: str,
+    strict: bool,
+    resize: bool,
+    *,
+    composition: tuple[str, ...] = (),
 ) -> Report:
     converted, report = _translate(model, state_dict, pairing, what, resize)
+    report = replace(report, composition=composition)
     if strict and not report.ok:
         raise ValueError(str(report))
     model.load_state_dict(converted, strict=False)

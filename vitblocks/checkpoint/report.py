@@ -47,6 +47,7 @@ class Report:
         misshaped: theirs with other shapes than the model needs.
         resized: ours that were resized from another grid.
         ignored: theirs that we compute rather than hold.
+        composition: where the model in the file is composed otherwise than ours.
     """
 
     what: str
@@ -56,14 +57,15 @@ class Report:
     misshaped: tuple[Misshaped, ...] = ()
     resized: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+    composition: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
-        return not (self.missing or self.unexpected or self.misshaped)
+        return not (self.missing or self.unexpected or self.misshaped or self.composition)
 
     def __str__(self) -> str:
         lines = [f"{self.what}: {len(self.loaded)} entries of ours loaded"]
-        for name in ("missing", "unexpected", "misshaped", "resized", "ignored"):
+        for name in ("composition", "missing", "unexpected", "misshaped", "resized", "ignored"):
             lines += _section(name, getattr(self, name))
         return "\n".join(lines)
 

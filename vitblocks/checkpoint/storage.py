@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -12,8 +14,10 @@ from safetensors.torch import save_file as write_file
 from torch import Tensor, nn
 
 from .. import __version__
+from ..recipe import build, describe
+from ..recipe.comparing import differences
 from ..surgery import reapply, swaps_of
-from ..surgery.record import Record
+from ..surgery.record import check_records, layers_of
 from .convert import _load
 from .report import Report
 from .rules import Pair, Pairing
@@ -23,7 +27,7 @@ from .transforms import Same
 def save(model: nn.Module, path: str | os.PathLike[str]) -> None:
     """Write the model's weights to ``path``, whole or not at all: what is there stays until the new file is complete.
 
-    What :func:`~vitblocks.surgery.swap` changed in the model is written with them.
+    What the model is composed of is written with them where it can be described, and what :func:`~vitblocks.surgery.swap` changed in it.
 
     Raises:
         FileNotFoundError: the folder of ``path`` does not exist.
@@ -37,6 +41,8 @@ def save(model: nn.Module, path: str | os.PathLike[str]) -> None:
         for key, value in model.state_dict().items()
     }
     about = {"format": "pt", "vitblocks": __version__, "model": type(model).__name__}
+    with suppress(ValueError):  # of a model of parts that are not registered the weights are all there is to write
+        about["recipe"] = json.dumps(describe(model))
     if swaps := swaps_of(model):
         about["swaps"] = json.dumps(swaps)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -51,44 +57,79 @@ def load_file(model: nn.Module, path: str | os.PathLike[str], *, strict: bool = 
     """Put weights that :func:`save` wrote into a model. Other arguments: as :func:`~vitblocks.checkpoint.load`.
 
     A model whose layers were swapped before it was saved is given as it was built: the swaps are made again. One in which the same
-    swaps were made already is left as it is. Only classes of vitblocks and torch.nn, and others that are imported already, are made.
+    swaps were made already is left as it is. A file makes registered parts and the listed classes of torch.nn, and runs no other code.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is no safetensors file, the swaps cannot be made again, or ``strict`` and it does not hold exactly this model's
-            weights. The model is unchanged.
+            weights, or those of a model that is composed otherwise. The model is unchanged.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there are no weights at {path}")
-    try:
-        weights, about = _read(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
-    swaps: list[Record] = json.loads(about.get("swaps", "[]"))
+    weights, about = _read(path)
+    swaps = _parsed(path, "swaps", about.get("swaps", "[]"))
     made = swaps_of(model)
     if made not in ([], swaps):
         raise ValueError(
-            f"{path} holds a model in which {_layers(swaps)} were swapped, but in this {type(model).__name__} {_layers(made)} were; "
+            f"{path} holds a model in which {_named(swaps)} were swapped, but in this {type(model).__name__} {_named(made)} were; "
             "give one that is as it was built, or in which the same swaps were made in the same order"
         )
-    reports = [] if made else reapply(model, swaps)
     try:
+        reports = [] if made else reapply(model, swaps)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    try:
+        composition = _composition(model, path, about, strict, resize)
         pairing = Pairing(tuple(Pair((key,), (key,), Same()) for key in model.state_dict()))
-        return _load(model, weights, pairing, f"{path}, {type(model).__name__}", strict, resize)
+        what = f"{path}, {type(model).__name__}"
+        return _load(model, weights, pairing, what, strict, resize, composition=composition)
     except Exception:
         for report in reversed(reports):
             report.undo()
         raise
 
 
+def _composition(model: nn.Module, path: Path, about: dict[str, str], strict: bool, resize: bool) -> tuple[str, ...]:
+    """How the model of a file is composed otherwise than this one."""
+    if "recipe" not in about:
+        return ()
+    try:
+        with torch.device("meta"):
+            other = build(_parsed(path, "recipe", about["recipe"]))
+    except ValueError as error:
+        if strict:
+            raise ValueError(f"{path}, recipe: {error}") from error
+        return (f"what it is composed of is not known here: {error}",)
+    return tuple(differences(model, other, resize=resize))
+
+
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors of a safetensors file, and what is written about them."""
-    with safe_open(path, framework="pt") as file:
-        return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    """The tensors of a safetensors file, and what is written about them.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no safetensors file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there are no weights at {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
 
 
-def _layers(swaps: list[Record]) -> str:
-    """The layers of swaps, with the classes they became."""
-    named = [f"{name} ({new['class'].rpartition('.')[2]})" for swap in swaps for name, new in swap["layers"].items()]
-    return ", ".join(named) or "no layers"
+def _parsed(path: Path, what: str, text: str) -> Any:
+    """Plain data from a file's metadata.
+
+    Raises:
+        ValueError: it is none, or the swaps are none.
+    """
+    try:
+        found = json.loads(text)
+        return check_records(found) if what == "swaps" else found
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}, {what}: {error}") from error
+
+
+def _named(swaps: Any) -> str:
+    return ", ".join(layers_of(swaps)) or "no layers"

@@ -49,6 +49,15 @@ def build(description: Mapping[str, Any], *, limits: Limits | None = None) -> nn
         return make(description, limits)
 
 
+def build_value(data: Any, limits: Limits) -> Any:
+    """What plain data stands for, be it no module. Nothing is counted: see :func:`counting`.
+
+    Raises:
+        ValueError: as :func:`build`.
+    """
+    return _value(data, "", limits)
+
+
 def make(description: Mapping[str, Any], limits: Limits | None = None) -> nn.Module:
     """The described module on the default device, nothing counted. Errors: see :func:`build`."""
     module = _value(description, "", limits or Limits())

@@ -215,34 +215,34 @@ def _shape(tensor: Tensor) -> tuple[int, ...]:
 
 def _check_attributes(module: nn.Module, other: nn.Module, path: str) -> None:
     """Raise ValueError where an attribute was set to something else since, or a method was replaced on the instance."""
-    now, then = _attributes(module), _attributes(other)
+    now, then = attributes_of(module), attributes_of(other)
     for name, value in now.items():
         if name not in then:
             if not name.startswith("_") and callable(value) and hasattr(type(module), name):
                 raise ValueError(_about(module, path, f"its {name} was replaced on the instance"))
             continue
-        data, made = _data(value), _data(then[name])
-        known = made is not _OPAQUE and (data is not _OPAQUE or isinstance(then[name], (bool, int, float, str)))
+        data, made = plain(value), plain(then[name])
+        known = made is not OPAQUE and (data is not OPAQUE or isinstance(then[name], (bool, int, float, str)))
         if known and data != made:
             raise ValueError(
                 _about(module, path, f"its {name} was set to {value!r}, its arguments make {then[name]!r}")
             )
 
 
-def _attributes(module: nn.Module) -> dict[str, Any]:
+def attributes_of(module: nn.Module) -> dict[str, Any]:
     """The attributes of an instance, but for those of every module and those that its class says come and go."""
     without = _OF_EVERY_MODULE.union(getattr(type(module), "passing", ()), (NOTE,))
     return {name: value for name, value in vars(module).items() if name not in without}
 
 
-_OPAQUE = object()
+OPAQUE = object()
 
 
-def _data(value: Any) -> Any:
+def plain(value: Any) -> Any:
     def refuse(module: nn.Module) -> Any:
         raise Undescribed("a module")
 
     try:
         return encode(value, refuse)
     except Undescribed:
-        return _OPAQUE
+        return OPAQUE

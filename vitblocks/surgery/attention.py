@@ -9,6 +9,7 @@ from torch import nn
 from ..attention import Attention
 from ..attention.base import SelfAttention
 from ..model import Model
+from ..recipe import noted_as
 from .carry import carry_over
 from .family import Family, Options, keywords, taken
 from .ledger import Ledger
@@ -52,6 +53,7 @@ def keep_attend(old: Attention, new: Attention, options: Options) -> None:
     new.attend.scale = old.attend.scale
     if "attn_dropout" not in options:
         new.attend.dropout = old.attend.dropout
+    noted_as(new.attend, type(new.attend), scale=new.attend.scale, dropout=new.attend.dropout)
 
 
 def keep_positions(old: Attention, new: Attention, options: Options) -> None:

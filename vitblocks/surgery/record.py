@@ -1,32 +1,24 @@
 """Swaps as plain data, kept with the model and its weights, and made again from it.
 
-A record is ``{"family": name, "layers": {layer: {"class": path, "options": {...}}}}``. Options are what JSON has, and classes, functions,
-partials, dataclasses and modules as dictionaries. What cannot be written so is said in place of the options: ``{"class": path,
-"undescribed": why}``.
+A record is ``{"family": name, "layers": {layer: {"old": description, "new": description}}}``, as :func:`vitblocks.describe` gives them; in
+place of one that cannot be described stands ``{"undescribed": why}``. Version 0.1 wrote ``{"class": path, "options": {...}}`` for a layer.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable
-from dataclasses import fields, is_dataclass
-from functools import partial, singledispatch
-from importlib import import_module
-from inspect import Parameter, signature
-from types import FunctionType
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import deepcopy
 from typing import Any, TypeAlias
 
-from torch import Tensor, nn
+import torch
+from torch import nn
 
-from ..position import DynamicBias
-from .family import Options
-from .ledger import shapes
+from ..recipe import Limits, build, describe
+from ..recipe.building import build_value
+from ..recipe.limits import check_size, counting
+from .family import Family
 
 Record: TypeAlias = dict[str, Any]
-
-
-class Undescribed(ValueError):
-    """A value that cannot be written as plain data."""
 
 
 def swaps_of(model: nn.Module) -> list[Record]:
@@ -49,120 +41,112 @@ def forget(model: nn.Module, record: Record) -> None:
         vars(model)["swaps"] = left
 
 
-def describe_layer(kind: type[nn.Module], options: Options | None) -> Record:
-    """A layer by its class and the options it was made with; None where a function made it."""
+def describe_layer(layer: nn.Module) -> Record:
+    """A layer as plain data, or why there is none of it."""
     try:
-        if options is None:
-            raise Undescribed("it was made by a function")
-        return {"class": path_of(kind), "options": {name: describe(value) for name, value in options.items()}}
-    except Undescribed as error:
-        return {"class": f"{kind.__module__}.{kind.__qualname__}", "undescribed": str(error)}
-
-
-def path_of(named: type | FunctionType) -> str:
-    path = f"{named.__module__}.{named.__qualname__}"
-    if "<" in path:
-        raise Undescribed(f"{path} has no name of its own to be imported by")
-    return path
-
-
-def describe(value: Any) -> Any:
-    """A value as plain data.
-
-    Raises:
-        Undescribed: there is no such form for it.
-    """
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, (list, tuple)):
-        return [describe(item) for item in value]
-    if isinstance(value, (type, FunctionType)):
-        return {"name": path_of(value)}
-    if isinstance(value, partial) and not value.args:
-        return {"partial": describe(value.func), "options": {name: describe(v) for name, v in value.keywords.items()}}
-    if is_dataclass(value) and not isinstance(value, type):
-        options = {field.name: describe(getattr(value, field.name)) for field in fields(value)}
-        return {"class": path_of(type(value)), "options": options}
-    if isinstance(value, nn.Module):
-        return describe_module(value)
-    raise Undescribed(f"an option is a {type(value).__name__}, {value!r}")
-
-
-def describe_module(module: nn.Module) -> Record:
-    """A module by the arguments that make one which looks the same: of the same representation, with tensors of the same shapes."""
-    kind = type(module)
-    found = {"class": path_of(kind), "options": {name: describe(value) for name, value in arguments(module).items()}}
-    try:
-        twin = build(found)
-    except Exception as error:
-        raise Undescribed(f"the arguments of a {kind.__name__} cannot be told from it") from error
-    if repr(twin) != repr(module) or shapes(twin) != shapes(module):
-        raise Undescribed(f"the arguments of a {kind.__name__} cannot be told from it")
-    return found
-
-
-@singledispatch
-def arguments(module: nn.Module) -> Options:
-    """What a module's class was called with, as far as it keeps it under the same name."""
-    found: Options = {}
-    for name, parameter in signature(type(module)).parameters.items():
-        if hasattr(module, name) and parameter.kind is not Parameter.VAR_KEYWORD:
-            value = getattr(module, name)
-            # A bias that is there answers to bias=True, a Dropout to its rate.
-            found[name] = value is not None if name == "bias" else value.p if isinstance(value, nn.Dropout) else value
-    return {name: value for name, value in found.items() if not isinstance(value, Tensor)}
-
-
-@arguments.register
-def _(module: DynamicBias) -> Options:
-    return {"heads": module.heads, "mlp_dim": module.fc.out_features}
-
-
-def build(description: Any) -> Any:
-    """The value that :func:`describe` described.
-
-    Raises:
-        ValueError: it names something that may not be made from a file.
-    """
-    if isinstance(description, list):
-        return tuple(build(item) for item in description)
-    if not isinstance(description, dict):
-        return description
-    options = {name: build(value) for name, value in description.get("options", {}).items()}
-    if "partial" in description:
-        return partial(build(description["partial"]), **options)
-    found = resolve(description.get("name") or description["class"])
-    return found if "name" in description else found(**options)
-
-
-def resolve(path: str) -> Any:
-    """What a path names: of vitblocks, of torch.nn, or a module class of a package that is imported already.
-
-    A file must not make us import or call anything else.
-
-    Raises:
-        ValueError: it is none of these.
-    """
-    home, _, name = path.rpartition(".")
-    if home.startswith(("vitblocks.", "torch.nn.modules.")):
-        try:
-            import_module(home)
-        except ImportError as error:
-            raise ValueError(f"this version of vitblocks has no {path}") from error
-    found = getattr(sys.modules.get(home), name, None)
-    ours = home.startswith("vitblocks.") and isinstance(found, (type, FunctionType))
-    if not ours and not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise ValueError(
-            f"{path} is no module class that is imported: import it, or make the swap yourself, before loading"
-        )
-    return found
+        return describe(layer)
+    except ValueError as error:
+        return {"undescribed": str(error)}
 
 
 def undescribed(records: Iterable[Record]) -> list[str]:
     """The layers that cannot be made again, each with the reason."""
     return [
-        f"{name} ({new['class']}: {new['undescribed']})"
+        f"{name} ({new['undescribed']})"
         for record in records
-        for name, new in record["layers"].items()
-        if "undescribed" in new
+        for name, layer in record["layers"].items()
+        if "undescribed" in (new := layer.get("new", layer))
     ]
+
+
+def check_records(records: Any) -> list[Record]:
+    """Records that were read from a file.
+
+    Raises:
+        ValueError: they are none.
+    """
+    good = isinstance(records, list) and all(
+        isinstance(record, dict)
+        and isinstance(record.get("family"), str)
+        and isinstance(record.get("layers"), dict)
+        and record["layers"]
+        and all(isinstance(layer, dict) for layer in record["layers"].values())
+        for record in records
+    )
+    if not good:
+        raise ValueError("the swaps must be a list of {'family': name, 'layers': {name: {...}}}")
+    return records
+
+
+def remade(layer: Record, old: nn.Module, families: list[Family]) -> tuple[Family, Callable[[Any], nn.Module]]:
+    """The family of a swap, and what makes its new layer again.
+
+    Raises:
+        ValueError: ``old`` is not the layer that was swapped, or the new one is no layer that it can be swapped for.
+    """
+    description = layer["new"] if "new" in layer else _of_version_0_1(layer, old, families)
+    was = layer.get("old", {"undescribed": ""})
+    now = describe_layer(old)
+    if "undescribed" not in was and "undescribed" not in now and was != now:
+        raise ValueError(f"{_said(was)} was swapped, this is {_said(now)}")
+    with torch.device("meta"):
+        kind = type(build(description))
+    fitting = [family for family in families if isinstance(old, family.base) and issubclass(kind, family.base)]
+    if not fitting:
+        raise ValueError(f"a {type(old).__name__} cannot be swapped for a {kind.__name__}")
+    named = [family for family in fitting if family.takes(kind) or isinstance(old, family.kinds)]
+    return (named or fitting)[0], lambda _: build(description)
+
+
+def _said(description: Record) -> str:
+    from ..recipe import expression
+
+    return expression(description)
+
+
+def _of_version_0_1(layer: Record, old: nn.Module, families: list[Family]) -> Record:
+    """The description of a layer that is named by the path of its class, with the options of the swap."""
+    if not isinstance(layer.get("class"), str) or not isinstance(layer.get("options"), dict):
+        raise ValueError("a swapped layer must have a class and options, or what it was and is")
+    limits = Limits()
+    check_size(layer, limits)
+    with torch.device("meta"), counting(limits):
+        to = build_value({"name": _name(layer["class"])}, limits)
+        options = {option: build_value(_value(value), limits) for option, value in layer["options"].items()}
+        for family in families:
+            if isinstance(to, type) and family.takes(to) and isinstance(old, family.base):
+                return describe(family.make(deepcopy(old).to("meta"), to, options))
+    raise ValueError(f"a {type(old).__name__} cannot be swapped for {layer['class']}")
+
+
+def _name(path: Any) -> str:
+    """The name that a part has now, from the path that version 0.1 wrote."""
+    home, _, name = path.rpartition(".") if isinstance(path, str) else ("", "", "")
+    if home.startswith("torch.nn.modules."):
+        return f"nn.{name}"
+    # LayerNorm and RMSNorm were PyTorch's then, Linear was this package's.
+    return {"Linear": "nn.Linear", "DepthwiseConv2d": "nn.Conv2d"}.get(name, name)
+
+
+def _value(value: Any) -> Any:
+    """An option as version 0.1 wrote it, as a description has it now."""
+    if isinstance(value, list):
+        return {"tuple": [_value(item) for item in value]}
+    if not isinstance(value, Mapping):
+        return value
+    options = value.get("options", {})
+    if not isinstance(options, Mapping):
+        raise ValueError(f"options must be a dictionary, got {options!r:.80}")
+    args = {name: _value(item) for name, item in options.items()}
+    if "partial" in value:
+        inner = value["partial"]
+        return {"partial": _name(inner.get("name") if isinstance(inner, Mapping) else None), "args": args}
+    return {"name": _name(value["name"])} if "name" in value else {"class": _name(value.get("class")), "args": args}
+
+
+def layers_of(records: Iterable[Record]) -> Iterator[str]:
+    """The layers of swaps, with the classes they became."""
+    for record in records:
+        for name, layer in record["layers"].items():
+            kind = layer.get("new", layer).get("class", "a part that cannot be described")
+            yield f"{name} ({kind.rpartition('.')[2]})"

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from .calibrate import calibrating, fresh_norms
 from .count import Count, count
-from .family import Call, Options
+from .family import Call
 from .ledger import Ledger
 from .norm import NORM
-from .record import Record, build, describe_layer, keep, resolve, undescribed
+from .record import Record, check_records, describe_layer, keep, remade, undescribed
 from .report import Drift, Replacement, SwapReport, first_weight, layer_of
 from .run import Outputs, Trace, drift_between, outputs, tracing
-from .select import Order, To, Where, families_of, fitting, place_orders
+from .select import Order, To, Where, families_of, place_orders
 
 
 def swap(
@@ -54,7 +54,7 @@ def swap(
         model: any module that holds such layers.
         family: a name as above; or a class, which means its family and replaces its instances alone.
         to: a class of the family, made with the settings of the old layer; or a function ``old -> new``, whose settings are kept as it
-            made them. A swap by a function cannot be written down, and has to be made by hand before weights are loaded.
+            made them. What it returns must be of registered parts for :func:`~vitblocks.checkpoint.load_file` to make it again.
         where: None for all outside of the embedder; a pattern (``fnmatch``) on their names; a depth, or a slice or collection of depths,
             counting blocks, for those inside of blocks; or a function ``(name, module) -> bool``.
         sample: images on the model's device, to check that the changed model runs, to measure how far it moved, and to give new
@@ -97,9 +97,12 @@ def swap_attention(
 def reapply(model: nn.Module, records: Sequence[Record]) -> list[SwapReport]:
     """Make swaps again from their records, on a model built as the swapped one was; all or none.
 
+    The new layers are built from their descriptions, so that records from a file of anybody's make parts and nothing else.
+
     Raises:
         ValueError: one of them cannot be made again, or does not fit the model.
     """
+    check_records(records)
     if lost := undescribed(records):
         raise ValueError(
             f"these layers cannot be made again; make the same swap by hand before loading: {'; '.join(lost)}"
@@ -117,17 +120,14 @@ def reapply(model: nn.Module, records: Sequence[Record]) -> list[SwapReport]:
 
 def _orders(model: nn.Module, record: Record) -> Iterator[Order]:
     families = families_of(record["family"])
-    for name, new in record["layers"].items():
-        to = resolve(new["class"])
-        options = {option: build(value) for option, value in new["options"].items()}
-        (family,) = fitting(families, to, options)
+    for name, layer in record["layers"].items():
         try:
             old = model.get_submodule(name)
         except AttributeError as error:
             raise ValueError(f"the model has no layer {name} to swap: build it as it was before the swap") from error
-        if not isinstance(old, family.base):
-            raise ValueError(f"{name} is a {type(old).__name__}, and cannot be swapped for a {to.__name__}")
-        yield Order(name, old, family, to, options)
+        with _naming(name):
+            family, make = remade(layer, old, families)
+        yield Order(name, old, family, make, {})
 
 
 def carry_out(
@@ -138,15 +138,13 @@ def carry_out(
     counted = count(model, names, sample) if count_macs else Count(reason="it was not asked for")
     owned = {id(part) for part in parts_of(model)}
     swaps = [_prepare(model, order, counted.calls.get(order.name), owned) for order in orders]
-    replacements = [replacement for replacement, _, _ in swaps]
-    layers = [layer_of(replacement, ledger) for replacement, ledger, _ in swaps]
-    config = {
-        "family": orders[0].family.name,
-        "layers": {r.name: describe_layer(type(r.new) if o is None else o[0], o and o[1]) for r, _, o in swaps},
-    }
+    replacements = [replacement for replacement, _ in swaps]
+    layers = [layer_of(replacement, ledger) for replacement, ledger in swaps]
+    both = {r.name: {"old": describe_layer(r.old), "new": describe_layer(r.new)} for r, _ in swaps}
+    config = {"family": orders[0].family.name, "layers": both}
     report = SwapReport(layers, config=config, replacements=replacements, model=model)
     before = None if sample is None else _run_before(model, sample)
-    fresh = [norm for replacement, ledger, _ in swaps for norm in fresh_norms(replacement.new, ledger.filled)]
+    fresh = [norm for replacement, ledger in swaps for norm in fresh_norms(replacement.new, ledger.filled)]
     try:
         for replacement in replacements:
             replacement.install()
@@ -163,21 +161,14 @@ def carry_out(
     return report
 
 
-def _prepare(
-    model: nn.Module, order: Order, call: Call | None, owned: set[int]
-) -> tuple[Replacement, Ledger, tuple[type[nn.Module], Options] | None]:
-    """The successor of one layer, filled but not yet in place; ``owned`` are the ids of parts that others hold.
-
-    With the class and the options that make it again, None where a function made it.
-    """
+def _prepare(model: nn.Module, order: Order, call: Call | None, owned: set[int]) -> tuple[Replacement, Ledger]:
+    """The successor of one layer, filled but not yet in place; ``owned`` are the ids of parts that others hold."""
     name, old, family, to, options = order
     if old is model:
         raise ValueError(f"the model is itself a {type(old).__name__}: there is no module to put another into")
-    made: tuple[type[nn.Module], Options] | None = None
     with _naming(f"{name} ({type(old).__name__})"):
         if isinstance(to, type):
             completed = family.complete(old, to, options, call)
-            made = to, completed
             # Every layer gets parts of its own, also where the caller gave one for all.
             own = {key: deepcopy(v) if isinstance(v, nn.Module) else v for key, v in completed.items()}
             new: Any = family.make(old, to, own)
@@ -192,7 +183,7 @@ def _prepare(
             ledger = family.carry(old, new, options)
     owned.update(id(part) for part in parts_of(new))
     places = [(parent, child) for parent in model.modules() for child, m in parent._modules.items() if m is old]
-    return Replacement(name, family, old, new, places), ledger, made
+    return Replacement(name, family, old, new, places), ledger
 
 
 def finish(new: nn.Module, old: nn.Module, model: nn.Module) -> None:
