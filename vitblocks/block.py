@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from .contract import made, require_layer
 from .grid import Grid, split_prefix
 from .norm import LayerNorm, NormFactory
 from .prefix import join_prefix, require_prefix
@@ -17,7 +18,17 @@ from .residual import Shortcut
 
 
 class TwoBranches(nn.Module):
-    """The parts that every two-branch block holds, under the same names."""
+    """The parts that every two-branch block holds, under the same names.
+
+    Args:
+        dim: channels.
+        attn, mlp: layers ``(x, grid) -> x`` that keep the shape.
+        norm: factory ``dim -> module`` of each norm.
+        layer_scale, drop_path: see :class:`~vitblocks.Shortcut`.
+
+    Raises:
+        TypeError: ``attn`` or ``mlp`` is no layer, or ``norm`` no factory.
+    """
 
     def __init__(
         self,
@@ -30,10 +41,12 @@ class TwoBranches(nn.Module):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        self.norm1 = norm(dim)
+        require_layer(attn, "attn")
+        require_layer(mlp, "mlp")
+        self.norm1 = made(norm, dim, "norm")
         self.attn = attn
         self.shortcut1 = Shortcut(dim, layer_scale=layer_scale, drop_path=drop_path)
-        self.norm2 = norm(dim)
+        self.norm2 = made(norm, dim, "norm")
         self.mlp = mlp
         self.shortcut2 = Shortcut(dim, layer_scale=layer_scale, drop_path=drop_path)
 
@@ -96,12 +109,13 @@ class ClassBlock(TwoBranches):
 class Chain(nn.Module):
     """Layers one after the other as one layer, under the names they are given: ``Chain(attn=Residual(...), mlp=Residual(...))``.
 
-    For blocks that are no :class:`Block`: with an attention inside it counts as one block.
+    For blocks that are no :class:`Block`: with an attention inside it counts as one block. Raises TypeError where one is no layer.
     """
 
     def __init__(self, **layers: nn.Module) -> None:
         super().__init__()
         for name, layer in layers.items():
+            require_layer(layer, name)
             self.add_module(name, layer)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:

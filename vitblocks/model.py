@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .attention.attend import Attend
+from .contract import (
+    gives_pair,
+    listed,
+    require_embedder,
+    require_layer,
+    require_module,
+    require_plain,
+    require_pool,
+    require_transition,
+    token_pair,
+    tokens,
+)
 from .grid import Grid, Size, split_prefix, to_map, to_pair
 from .recipe import expression
 from .registry import part
@@ -32,23 +44,41 @@ class Stage(nn.Module):
     Args:
         layers: any ``layer(x, grid) -> x``, run in order.
         transition: a downsampler or sampler ``(x, grid) -> (x, grid)`` that comes first, or None.
+
+    Raises:
+        TypeError: one of ``layers`` is no layer, or ``transition`` no transition; the message names it.
     """
 
     passing: ClassVar[tuple[str, ...]] = ("checkpointing",)  # a way to run, no part of the composition
 
     def __init__(self, layers: Sequence[nn.Module] = (), transition: nn.Module | None = None) -> None:
         super().__init__()
+        layers = listed(layers, "layers")
+        for i, layer in enumerate(layers):
+            require_layer(layer, f"layers[{i}]")
+        if transition is not None:
+            require_transition(transition, "transition")
         self.transition = transition
         self.layers = nn.ModuleList(layers)
         self.checkpointing = False
 
     def forward(self, x: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
         if self.transition is not None:
-            x, grid = self.transition(x, grid)
-        for layer in self.layers:
+            x, grid = token_pair(self.transition(x, grid), self.transition, "transition")
+        for i, layer in enumerate(self.layers):
             recompute = self.checkpointing and torch.is_grad_enabled()
-            x = checkpoint(layer, x, grid, use_reentrant=False) if recompute else layer(x, grid)
+            y = checkpoint(layer, x, grid, use_reentrant=False) if recompute else layer(x, grid)
+            x = tokens(y, layer, f"layers[{i}]")
         return x, grid
+
+
+def require_stage(part: Any, place: str) -> None:
+    """Raise TypeError unless ``part`` is a :class:`Stage`, perhaps in a wrapper that passes its attributes on."""
+    require_module(part, place)
+    if isinstance(part, Stage) or (hasattr(part, "layers") and hasattr(part, "transition")):
+        return
+    inside = "transition=..." if gives_pair(part) else "[...]"
+    raise TypeError(f"{place} is a {type(part).__name__}; wrap it in Stage({inside})")
 
 
 def is_block(layer: nn.Module) -> bool:
@@ -70,6 +100,9 @@ class Model(nn.Module):
 
     Attributes:
         layouts: of a class, the key maps of its published weights by whose they are (see :mod:`vitblocks.checkpoint`).
+
+    Raises:
+        TypeError: a part cannot stand where it was given; the message names it.
     """
 
     layouts: ClassVar[Mapping[str, KeyMap]] = {}
@@ -85,16 +118,23 @@ class Model(nn.Module):
         image_size: Size | None = None,
     ) -> None:
         super().__init__()
+        stages = listed(stages, "stages")
+        for i, stage in enumerate(stages):
+            require_stage(stage, f"stages[{i}]")
+        require_embedder(embed, "embed")
+        require_pool(pool, "pool")
         self.image_size = None if image_size is None else to_pair(image_size, "image_size")
         self.embed = embed
         self.stages = nn.ModuleList(stages)
         self.norm = nn.Identity() if norm is None else norm
         self.pool = pool
         self.head = nn.Identity() if head is None else head
+        require_plain(self.norm, "norm")
+        require_plain(self.head, "head")
 
     def forward_stages(self, image: Tensor) -> list[tuple[Tensor, Grid]]:
         """What each stage gives, before the last norm: ``(x (B, N, C), grid)``, prefix tokens first."""
-        x, grid = self.embed(image)
+        x, grid = token_pair(self.embed(image), self.embed, "embed")
         outputs = []
         for stage in self.stages:
             x, grid = stage(x, grid)
@@ -103,7 +143,7 @@ class Model(nn.Module):
 
     def encode(self, image: Tensor) -> tuple[Tensor, Grid]:
         """All tokens after the last norm, and their grid: ``(B, P + prod(grid), C)``, P prefix tokens first."""
-        x, grid = self.embed(image)
+        x, grid = token_pair(self.embed(image), self.embed, "embed")
         for stage in self.stages:
             x, grid = stage(x, grid)
         return self.norm(x), grid

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .contract import require_plain
 from .grid import Grid, num_prefix
 from .registry import part
 
@@ -60,7 +61,9 @@ class PerToken(nn.Module):
     writes = "module"
 
     def __init__(self, module: nn.Module) -> None:
+        """Raises TypeError if ``module`` is none, or wants a grid."""
         super().__init__()
+        require_plain(module, "module")
         self.module = module
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:

@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from .contract import made, require_layer
 from .grid import Grid
 from .norm import LayerNorm, NormFactory
 from .registry import part
@@ -81,6 +82,9 @@ class Residual(nn.Module):
         layer: any ``layer(x, grid) -> x`` that keeps the shape.
         norm: factory ``dim -> module`` for the norm before the layer; ``nn.Identity`` for none.
         layer_scale, drop_path: see :class:`Shortcut`.
+
+    Raises:
+        TypeError: ``layer`` is no layer, or ``norm`` no factory.
     """
 
     normed: ClassVar = {"norm": "layer"}
@@ -96,7 +100,8 @@ class Residual(nn.Module):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        self.norm = norm(dim)
+        require_layer(layer, "layer")
+        self.norm = made(norm, dim, "norm")
         self.layer = layer
         self.shortcut = Shortcut(dim, layer_scale=layer_scale, drop_path=drop_path)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypedDict
 from einops import rearrange
 from torch import Tensor, nn
 
+from ..contract import require_module
 from ..grid import Grid
 from .attend import Attend, SoftmaxAttend, add_bias
 
@@ -40,6 +41,13 @@ def check_heads(dim: int, heads: int, head_dim: int | None) -> int:
     if head_dim < 1:
         raise ValueError(f"head_dim must be at least 1, got {head_dim}")
     return head_dim
+
+
+def _require_parts(**parts: nn.Module | None) -> None:
+    """Raise TypeError for a part that is given and no module."""
+    for name, part in parts.items():
+        if part is not None:
+            require_module(part, name)
 
 
 class HeadOptions(TypedDict, total=False):
@@ -99,6 +107,10 @@ class Attention(nn.Module):
         attend: how queries, keys and values become an output; :class:`SoftmaxAttend` if None.
         position_bias: a part called as ``position_bias(grid, prefix) -> (heads, n, m)``, with the grid that is attended over.
         dropout: after the output projection.
+
+    Raises:
+        TypeError: one of the parts is no module, or ``attend`` no :class:`Attend`.
+        ValueError: ``heads`` does not divide ``dim``, or is not positive.
     """
 
     is_layer: ClassVar[bool] = True
@@ -121,6 +133,9 @@ class Attention(nn.Module):
         self.heads = heads
         self.head_dim = check_heads(dim, heads, head_dim)
         self.value_dim = self.head_dim if value_dim is None else value_dim
+        _require_parts(proj=proj, attend=attend, position_bias=position_bias)
+        if attend is not None and not isinstance(attend, Attend):
+            raise TypeError(f"attend must be an Attend, got a {type(attend).__name__}")
         self.attend = SoftmaxAttend() if attend is None else attend
         self.position_bias = position_bias
         self.proj = nn.Linear(heads * self.value_dim, dim) if proj is None else proj
@@ -205,6 +220,7 @@ class SelfAttention(Attention):
             position_bias=position_bias,
             dropout=dropout,
         )
+        _require_parts(qkv=qkv, rotary=rotary)
         width = heads * (2 * self.head_dim + self.value_dim)
         self.qkv = nn.Linear(dim, width, bias=qkv_bias) if qkv is None else qkv
         self.rotary = rotary

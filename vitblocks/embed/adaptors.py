@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from ..contract import require_plain
 from ..grid import Grid, Size, channels_last, image_grid, map_size, num_prefix, split_prefix, to_map, to_pair, to_tokens
 from ..prefix import join_prefix
 from ..registry import part
@@ -39,14 +40,19 @@ class MapEmbed(nn.Module):
     Args:
         conv: a finished map -> map module.
         norm: a finished module on the tokens, or None.
+
+    Raises:
+        TypeError: ``conv`` or ``norm`` is no module that is called with x alone.
     """
 
     chained: ClassVar = {"conv": "norm"}
 
     def __init__(self, conv: nn.Module, norm: nn.Module | None = None) -> None:
         super().__init__()
+        require_plain(conv, "conv")
         self.conv = conv
         self.norm = nn.Identity() if norm is None else norm
+        require_plain(self.norm, "norm")
         self.stride = map_stride(conv)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Grid]:
@@ -60,11 +66,13 @@ class OnMap(nn.Module):
     """A map -> map module as a layer: patches go through it as a map, prefix tokens pass by.
 
     Raises:
+        TypeError: ``conv`` is no map -> map module.
         ValueError: in ``forward``, where the module changes the grid, or the channels while there are prefix tokens.
     """
 
     def __init__(self, conv: nn.Module) -> None:
         super().__init__()
+        require_plain(conv, "conv")
         self.conv = conv
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
@@ -86,6 +94,7 @@ class OnSequence(nn.Module):
     """A module from elsewhere that takes the whole sequence, ``(B, N, C) -> (B, N, C)``, as a layer: the grid passes by.
 
     Raises:
+        TypeError: ``module`` is none, or wants a grid.
         ValueError: in ``forward``, where the module changes the shape.
     """
 
@@ -94,6 +103,7 @@ class OnSequence(nn.Module):
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
+        require_plain(module, "module")
         self.module = module
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
@@ -115,6 +125,7 @@ class Downsample(nn.Module):
             refused.
 
     Raises:
+        TypeError: ``conv``, ``norm`` or ``prefix`` is no module that is called with x alone.
         ValueError: in ``forward``, with prefix tokens while ``prefix`` is None.
     """
 
@@ -122,8 +133,12 @@ class Downsample(nn.Module):
 
     def __init__(self, conv: nn.Module, norm: nn.Module | None = None, *, prefix: nn.Module | None = None) -> None:
         super().__init__()
+        require_plain(conv, "conv")
         self.conv = conv
         self.norm = nn.Identity() if norm is None else norm
+        require_plain(self.norm, "norm")
+        if prefix is not None:
+            require_plain(prefix, "prefix")
         self.prefix = prefix
         self.stride = map_stride(conv)
 

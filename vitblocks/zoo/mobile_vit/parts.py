@@ -11,6 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ...attention.windows import DilatedWindows, round_up
+from ...contract import require_layer
 from ...embed.stem import ConvUnit
 from ...grid import Grid, Size, image_grid, require_no_prefix, to_map, to_pair, to_tokens
 from ...registry import part
@@ -101,6 +102,7 @@ class ConvFusion(nn.Module):
         kernel_size: of the first and the last convolution.
 
     Raises:
+        TypeError: ``inner`` is no layer.
         ValueError: in ``forward``, with prefix tokens.
     """
 
@@ -110,6 +112,7 @@ class ConvFusion(nn.Module):
         self, dim: int, inner_dim: int, inner: nn.Module, *, out_dim: int | None = None, kernel_size: int = 3
     ) -> None:
         super().__init__()
+        require_layer(inner, "inner")
         unit = partial(ConvUnit, bias=False, norm=nn.BatchNorm2d, activation=nn.SiLU)
         self.local = unit(dim, dim, kernel_size)
         self.expand = nn.Conv2d(dim, inner_dim, 1, bias=False)
