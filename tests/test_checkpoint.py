@@ -20,6 +20,7 @@ from vitblocks import (
     MeanPool,
     Mlp,
     Model,
+    PerToken,
     RelativeBias,
     Stage,
     TwinsSVT,
@@ -66,8 +67,8 @@ def test_addresses_do_not_depend_on_list_positions() -> None:
         {
             "tower": nn.ModuleList(
                 [
-                    Stage([nn.Identity(), block(), PEG(8), nn.Identity(), block(), PEG(8)]),
-                    Stage([nn.Identity(), block()]),
+                    Stage([PerToken(nn.Identity()), block(), PEG(8), PerToken(nn.ReLU()), block(), PEG(8)]),
+                    Stage([PerToken(nn.Identity()), block()]),
                 ]
             )
         }

@@ -20,6 +20,7 @@ from vitblocks import (
     LayerNorm,
     LearnedPosition,
     LinearEmbed,
+    MeanPool,
     Mlp,
     Model,
     Residual,
@@ -196,7 +197,7 @@ def test_wrong_channels() -> None:
 
 def no_attention() -> Model:
     layers = [ClassToken(8), LearnedPosition(8, 4, num_prefix=1), Residual(8, Mlp(8, 16))]
-    return Model(LinearEmbed(4, 8), [Stage(layers)], norm=LayerNorm(8), pool=nn.Identity(), image_size=16)
+    return Model(LinearEmbed(4, 8), [Stage(layers)], norm=LayerNorm(8), pool=MeanPool(), image_size=16)
 
 
 def test_mae_needs_an_attention_to_drop_before() -> None:
