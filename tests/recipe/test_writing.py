@@ -259,7 +259,7 @@ OWN = '''
             self.act = act
             self.power = math.pi
             self.lin = nn.Linear(dim, dim)
-            self.block = blocks.Block(dim, blocks.Chain(), nn.Identity()).norm1
+            self.block = blocks.Block(dim, blocks.Chain(), blocks.Chain()).norm1
             self.helper = Helper()
 
         def forward(self, x, grid):
