@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 import vitblocks
 from vitblocks.fast import PRIVATE
@@ -27,7 +29,7 @@ def dotted(node: ast.AST) -> str:
 
 
 def private_names(source: str) -> set[str]:
-    """Names of torch that have a part with an underscore before it, imported or written out; and attributes of that kind on no ``self``."""
+    """Names of torch that have a part with an underscore before it, imported or written out."""
     tree, found, of_torch = ast.parse(source), set(), {"torch": "torch"}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "torch" and not node.level:
@@ -51,6 +53,14 @@ def private_names(source: str) -> set[str]:
     return found
 
 
+def private_attributes(source: str) -> set[str]:
+    """What is read from modules, tensors and handles by a private name that torch gives them: ``module._buffers``, say."""
+    handle = nn.Identity().register_forward_hook(lambda *_: None)
+    of_torch = {name for thing in (nn.BatchNorm2d(1), torch.zeros(1), handle) for name in dir(thing)}
+    attributes = {node.attr for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)}
+    return {name for name in attributes & of_torch if name.startswith("_") and not name.endswith("__")}
+
+
 def test_the_search_finds_what_it_should() -> None:
     source = "import torch\nimport torch.autograd.forward_ad as ad\nfrom torch.nn.modules.module import _global as g\n"
     assert private_names(source + "torch._C.f(ad._level, x._private, torch.nn.Linear.__init__)") == {
@@ -59,11 +69,14 @@ def test_the_search_finds_what_it_should() -> None:
         "torch.autograd.forward_ad._level",
         "torch.nn.modules.module._global",
     }
+    source = "self._buffers, x.y._version, module._forward_hooks[0], self._mask, part.__dict__"
+    assert private_attributes(source) == {"_buffers", "_version", "_forward_hooks"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_no_other_folder_has_any(path: Path) -> None:
     assert private_names(path.read_text()) == set()
+    assert private_attributes(path.read_text()) == set()
 
 
 def test_the_list_is_complete() -> None:

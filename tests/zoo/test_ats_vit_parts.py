@@ -24,6 +24,7 @@ from vitblocks.zoo.ats_vit import (
     TrimPadding,
     original_ids,
 )
+from vitblocks.zoo.ats_vit.parts import stable_sort
 
 DIM, HEADS = 8, 2
 
@@ -79,6 +80,13 @@ def tied(given_scores: list[float], samples: int) -> bool:
     points = start + (1 - start) * torch.linspace(0, 1, samples, dtype=torch.float64)
     nearest = (points[:, None] - cdf[None]).abs().sort(dim=1).values
     return len(given_scores) > 1 and bool((nearest[:, 1] - nearest[:, 0] < 1e-9).any())
+
+
+@pytest.mark.parametrize("values", [1, 3, 50])
+def test_equal_values_keep_their_order(values: int) -> None:
+    x = torch.randint(values, (4, 40)).double()
+    for found, right in zip(stable_sort(x), x.sort(dim=1, stable=True), strict=True):
+        assert torch.equal(found, right)
 
 
 def test_duplicates_are_what_reduces() -> None:

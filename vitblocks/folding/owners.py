@@ -4,7 +4,27 @@ from __future__ import annotations
 
 from collections import Counter
 
-from torch import nn
+from torch import Tensor, nn
+
+
+def own_tensors(module: nn.Module) -> list[Tensor]:
+    """The parameters and buffers that a module holds itself, one that it holds twice twice."""
+    named = (module.named_parameters, module.named_buffers)
+    return [tensor for each in named for _, tensor in each(recurse=False, remove_duplicate=False)]
+
+
+def hooked(module: nn.Module) -> bool:
+    """Whether a hook sees or changes what goes through the module.
+
+    Modules do not say which hooks they have; the handle of one of our own knows the table that it stands in.
+    """
+    for register in (module.register_forward_pre_hook, module.register_forward_hook):
+        handle = register(lambda *_: None)
+        hooks = handle.hooks_dict_ref()
+        handle.remove()
+        if hooks:
+            return True
+    return False
 
 
 class Owners:
@@ -13,21 +33,13 @@ class Owners:
     def __init__(self, model: nn.Module) -> None:
         self.names = {module: name for name, module in model.named_modules()}
         places = Counter(id(module) for _, module in model.named_modules(remove_duplicate=False))
-        tensors = Counter(
-            id(tensor)
-            for module in self.names
-            for tensor in (*module._parameters.values(), *module._buffers.values())
-            if tensor is not None
-        )
+        tensors = Counter(id(tensor) for module in self.names for tensor in own_tensors(module))
         self._shared = {
             module
             for module in self.names
             if places[id(module)] > 1
-            or module._forward_hooks
-            or module._forward_pre_hooks
-            or any(
-                tensors[id(t)] > 1 for t in (*module._parameters.values(), *module._buffers.values()) if t is not None
-            )
+            or hooked(module)
+            or any(tensors[id(tensor)] > 1 for tensor in own_tensors(module))
         }
 
     def name(self, module: nn.Module) -> str:

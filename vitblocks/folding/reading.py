@@ -8,15 +8,12 @@ from torch import nn
 
 from .affine import Linear, is_linear
 from .declared import behaves_as, child, declared
+from .owners import hooked
 
 
 def known(module: nn.Module | None, name: str) -> Any:
     """What a module declares, unless a hook sees or changes what goes through it."""
     return None if module is None or hooked(module) else declared(module, name)
-
-
-def hooked(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def readers(layer: nn.Module | None) -> list[Linear]:

@@ -47,7 +47,7 @@ def named_parts(model: nn.Module) -> dict[str, nn.Module]:
         )
     parts = {}
     for name, module in model.named_modules():
-        if "_orig_mod" not in module._modules:
+        if "_orig_mod" not in dict(module.named_children()):
             parts[".".join(part for part in name.split(".") if part != "_orig_mod")] = module
     return parts
 

@@ -258,13 +258,12 @@ def _scratch_buffers(module: nn.Module) -> Iterator[None]:
         (part, name, buffer)
         for part in module.modules()
         if part.training
-        for name, buffer in part._buffers.items()
-        if buffer is not None
+        for name, buffer in part.named_buffers(recurse=False, remove_duplicate=False)
     ]
     try:
         for part, name, buffer in kept:
-            part._buffers[name] = buffer.clone()
+            setattr(part, name, buffer.clone())
         yield
     finally:
         for part, name, buffer in kept:
-            part._buffers[name] = buffer
+            setattr(part, name, buffer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from copy import copy
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -52,9 +52,10 @@ def _without_head(net: nn.Module, hidden_layer: str | int) -> nn.Module:
         )
     if hidden_layer != TO_LATENT:
         raise ValueError(f"hidden_layer of a {type(net).__name__} can only be {TO_LATENT!r}, got {hidden_layer!r}")
-    twin = copy(net)
-    # A module of its own with the same modules in it: `copy` alone would share the table of them, too.
-    twin._modules = {**net._modules, "head": nn.Identity()}
+    # A module of its own with the same modules and tensors in it: what is in the memo is taken for copied already.
+    held = (*net.modules(), *net.parameters(), *net.buffers())
+    twin: nn.Module = deepcopy(net, {id(part): part for part in held if part is not net})
+    twin.head = nn.Identity()
     return twin
 
 

@@ -182,7 +182,9 @@ def _prepare(model: nn.Module, order: Order, call: Call | None, owned: set[int])
         with torch.no_grad():
             ledger = family.carry(old, new, options)
     owned.update(id(part) for part in parts_of(new))
-    places = [(parent, child) for parent in model.modules() for child, m in parent._modules.items() if m is old]
+    # A module stands in several places if several modules hold it, or one does under several names.
+    paths = [path.rpartition(".") for path, module in model.named_modules(remove_duplicate=False) if module is old]
+    places = list(dict.fromkeys((model.get_submodule(parent), child) for parent, _, child in paths))
     return Replacement(name, family, old, new, places), ledger
 
 
