@@ -446,7 +446,9 @@ def test_files_that_do_not_fit(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"x\.safetensors is not a whole safetensors file"):
         ck.load_file(model, path)
     ck.save(cait(), path)
-    with pytest.raises(ValueError, match=r"x\.safetensors, ViT: .*\n  composition: 1\n.* a ViT here, a CaiT there\n  missing"):
+    with pytest.raises(
+        ValueError, match=r"x\.safetensors, ViT: .*\n  composition: 1\n.* a ViT here, a CaiT there\n  missing"
+    ):
         ck.load_file(model, path)
     ck.save(vit(image_size=16), path)
     with pytest.raises(ValueError, match=r"is \(1, 17, 8\), must be \(1, 5, 8\)"):
