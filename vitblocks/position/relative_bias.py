@@ -19,6 +19,11 @@ def pad_prefix(bias: Tensor, prefix: int) -> Tensor:
     return F.pad(bias, (prefix, 0, prefix, 0)) if prefix else bias
 
 
+def no_bias(entries: Tensor, prefix: int) -> Tensor:
+    """Zero among prefix tokens alone, ``entries (heads)`` times 0: the table has a gradient, and exporters see no empty tensor."""
+    return repeat(0 * entries, "heads -> heads n m", n=prefix, m=prefix)
+
+
 def pairwise(table: Tensor, stride: tuple[int, int] = (1, 1)) -> Tensor:
     """A table of offsets ``(heads, 2H-1, 2W-1)``, query minus key, as the bias of each pair of places: ``(heads, queries, H*W)``.
 
@@ -71,7 +76,7 @@ class RelativeBias(nn.Module):
     def forward(self, grid: Grid, prefix: int = 0) -> Tensor:
         size = image_grid(grid, "RelativeBias")
         if size == (0, 0):
-            return pad_prefix(rearrange(self.table[:0], "none heads -> heads none 1")[:, :, :0], prefix)
+            return no_bias(self.table[0], prefix)
         return pad_prefix(pairwise(self.offsets(size)), prefix)
 
     def extra_repr(self) -> str:
@@ -119,7 +124,7 @@ class DistanceBias(nn.Module):
     def forward(self, grid: Grid, prefix: int = 0) -> Tensor:
         size = image_grid(grid, "DistanceBias")
         if size == (0, 0):
-            return pad_prefix(self.table[:, :0, :0], prefix)
+            return no_bias(self.table[:, 0, 0], prefix)
         return pad_prefix(pairwise(self.offsets(size), self.stride), prefix)
 
     def extra_repr(self) -> str:
