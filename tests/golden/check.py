@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitblocks.checkpoint import load
+from vitblocks.checkpoint import KeyMap, load
 
 from . import builders
 from .case import Case
@@ -39,12 +39,14 @@ class Builder:
             ``{}`` in a name stands for a number, which the function gets too.
         tolerance: of outputs that cannot be compared at 1e-9, with the reason beside it in the builder.
         settings: keys of ``config`` that the outputs read rather than the model.
+        key_map: ``config`` -> the key map of the weights, where the config bears on it; that of the case's layout if None.
     """
 
     build: Callable[[Config], nn.Module]
     outputs: Mapping[str, Output] = field(default_factory=dict)
     tolerance: Mapping[str, float] = field(default_factory=dict)
     settings: tuple[str, ...] = ()
+    key_map: Callable[[Config], KeyMap] | None = None
 
     def output(self, name: str) -> Callable[[Any, Case], Tensor] | None:
         """How to compute an output; None if nobody has said."""
@@ -122,13 +124,14 @@ def build(case: Case, state: Mapping[str, Tensor] | None = None) -> nn.Module:
     builder = find_builder(case)
     config = Config(case.config, tuple(case.raw.get("input", ())))
     model = builder.build(config)
+    key_map = case.layout if builder.key_map is None else builder.key_map(config)
     for setting in builder.settings:
         config.get(setting)
     config.finish()
     model = model.double().eval()
     state = case.state if state is None else state
     if state:
-        load(model, state, layout=case.layout)
+        load(model, state, layout=key_map)
     return model.eval()
 
 

@@ -16,6 +16,7 @@ from tests.golden.__main__ import check
 from tests.golden.case import Case
 from tests.golden.check import NoBuilderError, find_builder
 from tests.golden.config import Config, ConfigError
+from vitblocks.checkpoint import export
 
 FOLDER = Path(__file__).parent
 CASES = {path.stem: Case.read(path) for path in sorted(FOLDER.glob("*.json"))}
@@ -76,10 +77,12 @@ def built(case: Case, device: str = "cpu") -> tuple[nn.Module, Config]:
     return model.double().eval(), config
 
 
-def described(model: nn.Module) -> tuple[object, ...]:
-    """What can be told of a model without running it."""
+def described(case: Case, model: nn.Module) -> tuple[object, ...]:
+    """What can be told of a model without running it, and what the reference calls its weights if that depends on the config."""
+    key_map = find_builder(case).key_map
+    theirs = None if key_map is None else list(export(model, key_map(Config(case.config))))
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    return shapes, repr(model), [parameter.requires_grad for parameter in model.parameters()]
+    return shapes, theirs, repr(model), [parameter.requires_grad for parameter in model.parameters()]
 
 
 @torch.no_grad()
@@ -95,7 +98,7 @@ def differ(one: dict[str, Tensor], two: dict[str, Tensor]) -> bool:
 def is_another(case: Case, model: nn.Module, description: tuple[object, ...], other: Case) -> bool:
     """Whether another config makes another model, other outputs, or is refused."""
     try:
-        if described(built(other, "meta")[0]) != description:
+        if described(other, built(other, "meta")[0]) != description:
             return True
         rebuilt, _ = built(other)
     except ConfigError as error:
@@ -124,7 +127,7 @@ def of_different_kinds() -> list[str]:
 def test_another_value_makes_another_model_or_is_refused(name: str) -> None:
     case = CASES[name]
     model, read = built(case)
-    description = described(model)
+    description = described(case, model)
     places: dict[str, bool] = {}
     for place, config in changes(case.config):
         if not (place.split(".")[0] in read.without_effect or is_known(case, place) or places.get(place)):

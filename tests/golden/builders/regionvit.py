@@ -31,6 +31,8 @@ def regionvit(config: Config, *, carry_padding: bool = True) -> RegionViT:
         raise config.refuse(
             "kernel_sizes", "where regions fit one side of the image alone, theirs pads the other by a whole one"
         )
+    if carry_padding and not fits(windows, region, patch, list(config.image[-2:])):
+        raise config.refuse("kernel_sizes", "our model has a window of each stage for each regional token")
     kind = config.only("patch_conv_type", "3conv", "1conv", "linear")
     if kind == "3conv":
         config.only("patch_size", 4, why="three convolutions have no such option")
@@ -52,6 +54,17 @@ def regionvit(config: Config, *, carry_padding: bool = True) -> RegionViT:
         qkv_bias=config.get("qkv_bias", True),
         carry_padding=carry_padding,
     )
+
+
+def fits(windows: list[int], region: int, patch: int, sides: list[int]) -> bool:
+    """Whether every stage has as many windows as regional tokens, along these sides of the image."""
+    for side in sides:
+        regions, places = -(-side // region), -(-side // patch)
+        for window in windows:
+            if -(-places // window) != regions:
+                return False
+            regions, places = -(-regions // 2), -(-places // 2)
+    return True
 
 
 def regional(model: Any, case: Case) -> Tensor:

@@ -8,7 +8,10 @@ from torch import nn
 
 from tests.golden.check import Builder
 from tests.golden.config import Config, pair
-from vitblocks import LinearEmbed, ViT, layer_norm
+from vitblocks import GlobalAttention, LinearEmbed, MeanPool, ViT, layer_norm
+from vitblocks.checkpoint import Computed, KeyMap
+from vitblocks.checkpoint.rules import Table
+from vitblocks.zoo.vit.layouts import vit_pytorch as vit_pytorch_layout
 
 
 def timm_sizes(config: Config) -> dict[str, Any]:
@@ -48,24 +51,19 @@ def timm(config: Config) -> ViT:
 def vit_pytorch(config: Config, *, dual_norm: bool) -> ViT:
     """The Linear patch embedding, with a norm before and after it since 1.0. qkv has no bias, and the norms PyTorch's epsilon.
 
-    A single head as wide as the model has no output projection there.
+    A single head as wide as the model has no output projection there. With ``pool="mean"`` it has no class token since 1.0, and norms
+    the tokens before their mean; earlier versions average the class token along with them, which ours has no part for.
     """
-    config.only(
-        "pool",
-        "cls",
-        why="with 'mean' it norms before or after the mean, by its version, and our model has no such option",
-    )
+    pool = config.only("pool", "cls", *(["mean"] if dual_norm else []))
     if config["num_classes"] < 1:
         raise config.refuse("num_classes", "without classes it gives all tokens, ours the features")
     dim, heads, head_dim = config["dim"], config["heads"], config.get("dim_head", 64)
-    if heads == 1 and head_dim == dim:
-        raise config.refuse("dim_head", f"a single head of {dim} channels has no output projection there, ours has one")
     rows, columns = pair(config["patch_size"])
     channels = config.get("channels", 3)
     pixels = channels * rows * columns
     norm = layer_norm(1e-5)
     proj = nn.Sequential(norm(pixels), nn.Linear(pixels, dim), norm(dim)) if dual_norm else None
-    return ViT(
+    model = ViT(
         image_size=config["image_size"],
         patch_size=(rows, columns),
         num_classes=config["num_classes"],
@@ -75,14 +73,31 @@ def vit_pytorch(config: Config, *, dual_norm: bool) -> ViT:
         heads=heads,
         head_dim=head_dim,
         mlp_dim=config["mlp_dim"],
+        pool=pool,
         qkv_bias=False,
         norm=norm,
         embed=LinearEmbed((rows, columns), dim, channels=channels, proj=proj),
     )
+    if pool == "mean":
+        model.norm, model.pool = norm(dim), MeanPool()
+    if heads == 1 and head_dim == dim:
+        for attn in (part for part in model.modules() if isinstance(part, GlobalAttention)):
+            attn.proj = nn.Identity()
+    return model
+
+
+def key_map(config: Config) -> KeyMap:
+    """The layout; with ``pool="mean"`` there is a class token that is empty."""
+
+    def table(model: ViT) -> Table:
+        empty = (Computed("cls_token"),) if config.get("pool") == "mean" else ()
+        return (*vit_pytorch_layout(model), *empty)
+
+    return table
 
 
 BUILDERS = {
     ("ViT", "timm"): Builder(timm),
     ("ViT", "vit_pytorch", r"\b0\.\d+"): Builder(lambda config: vit_pytorch(config, dual_norm=False)),
-    ("ViT", "vit_pytorch", r"\b1\.\d+"): Builder(lambda config: vit_pytorch(config, dual_norm=True)),
+    ("ViT", "vit_pytorch", r"\b1\.\d+"): Builder(lambda config: vit_pytorch(config, dual_norm=True), key_map=key_map),
 }
