@@ -23,7 +23,7 @@ from .contract import (
     tokens,
 )
 from .grid import Grid, Size, split_prefix, to_map, to_pair
-from .recipe import expression
+from .recipe import Pretrained, expression
 from .registry import part
 
 if TYPE_CHECKING:  # which looks at models itself
@@ -87,7 +87,7 @@ def is_block(layer: nn.Module) -> bool:
 
 
 @part
-class Model(nn.Module):
+class Model(Pretrained, nn.Module):
     """An image model, isotropic (one stage) or a pyramid: ``image (B, C, H, W) -> logits``.
 
     Args:

@@ -37,6 +37,7 @@ A key map is a sequence of :class:`Rule` and :class:`Computed`, or a function ``
 
 from .address import addresses
 from .convert import convert, export, layouts, load
+from .pretrained import from_pretrained, push_to_hub, save_pretrained
 from .report import Misshaped, Missing, Report
 from .rules import Computed, KeyMap, Rule, within
 from .storage import load_file, save
@@ -79,11 +80,14 @@ __all__ = [
     "addresses",
     "convert",
     "export",
+    "from_pretrained",
     "heads_from_fastest",
     "heads_from_interleaved",
     "layouts",
     "load",
     "load_file",
+    "push_to_hub",
     "save",
+    "save_pretrained",
     "within",
 ]

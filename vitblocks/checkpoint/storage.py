@@ -17,7 +17,7 @@ from .. import __version__
 from ..recipe import build, describe
 from ..recipe.comparing import differences
 from ..surgery import reapply, swaps_of
-from ..surgery.record import check_records, layers_of
+from ..surgery.record import Record, check_records, layers_of
 from .convert import _load
 from .report import Report
 from .rules import Pair, Pairing
@@ -86,6 +86,12 @@ def load_file(model: nn.Module, path: str | os.PathLike[str], *, strict: bool = 
         for report in reversed(reports):
             report.undo()
         raise
+
+
+def swaps_in(path: Path) -> list[Record]:
+    """The swaps that were made in the model of a file. Errors: see :func:`load_file`."""
+    found: list[Record] = _parsed(path, "swaps", _read(path)[1].get("swaps", "[]"))
+    return found
 
 
 def _composition(model: nn.Module, path: Path, about: dict[str, str], strict: bool, resize: bool) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..grid import Size, to_pair
 from ..model import Model
 from ..norm import NormFactory
+from ..recipe import Pretrained
 from ..registry import part
 from .dino_head import DinoHead
 from .dino_loss import Centering, DinoSchedule, cross_view_entropy, monitor
@@ -42,7 +43,7 @@ class Projector(nn.Module):
 
 
 @part
-class Dino(nn.Module):
+class Dino(Pretrained, nn.Module):
     """Self-distillation without labels (arXiv:2104.14294): a student learns what its own moving average says of other crops.
 
     ``learner(images)`` crops and augments ``images (B, C, H, W)``, in [0, 1] for the default augmentation; ``learner([global, global,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..head import AveragedHeads
 from ..model import Model
 from ..norm import at_least_float32
+from ..recipe import Pretrained
 from ..registry import part
 from .encoder import PairError
 
@@ -31,7 +32,7 @@ def hard_distillation(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 @part
-class DistillWrapper(nn.Module):
+class DistillWrapper(Pretrained, nn.Module):
     """Train a student with two heads, one by the labels and one by a teacher (DeiT, arXiv:2012.12877, Section 4).
 
     ``wrapper(images, labels)`` is the loss ``(1 - alpha) * cross entropy of the class head + alpha * distillation of the other``;

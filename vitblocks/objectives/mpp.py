@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..embed.adaptors import check_image, check_patches
 from ..grid import Grid, Size, split_prefix, to_pair
 from ..norm import at_least_float32
+from ..recipe import Pretrained
 from ..registry import part
 from .encoder import Encoder, Encodes
 from .masking import (
@@ -47,7 +48,7 @@ class Corruption(NamedTuple):
 
 
 @part
-class MPP(nn.Module):
+class MPP(Pretrained, nn.Module):
     """Corrupt patches and predict the mean colour of each, as one of ``2 ** (bits * channels)`` classes: ``images -> loss``.
 
     Of the chosen patches some become the mask token, some another patch of the same image, and the rest stays (Appendix B.1.2). The

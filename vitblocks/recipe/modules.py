@@ -58,6 +58,7 @@ class Source:
         self.package = name if hasattr(sys.modules[name], "__path__") else name.rpartition(".")[0]
         self.statements: dict[str, ast.stmt] = {}
         self.registered: dict[str, list[ast.expr]] = {}  # the decorators @part, which no file needs
+        self.unbased: dict[str, tuple[ast.expr, ast.expr]] = {}  # a base that is left out, and the one after it
         self.imports: dict[str, Import] = {}
         self.submodules: set[str] = set()  # of ``import torch.utils.checkpoint``, which binds torch
         for statement in ast.parse(self.text).body:
@@ -72,6 +73,8 @@ class Source:
             self.statements[statement.name] = statement
             self.registered[statement.name] = [d for d in statement.decorator_list if _is_part(d)]
             statement.decorator_list = [d for d in statement.decorator_list if not _is_part(d)]
+            if isinstance(statement, ast.ClassDef):
+                self._drop_base(statement)
         elif isinstance(statement, (ast.Assign, ast.AnnAssign)):
             targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
             names = [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
@@ -88,6 +91,13 @@ class Source:
             for inner in ast.iter_child_nodes(statement):
                 if isinstance(inner, ast.stmt):
                     self._read(inner)
+
+    def _drop_base(self, statement: ast.ClassDef) -> None:
+        """Leave out the methods that save and load, which no file needs, where another base comes after them."""
+        bases = statement.bases
+        if len(bases) > 1 and isinstance(bases[0], ast.Name) and bases[0].id == "Pretrained":
+            self.unbased[statement.name] = (bases[0], bases[1])
+            statement.bases = bases[1:]
 
     def place(self, line: int, column: int) -> int:
         """The offset in ``bytes`` of a line (from 1) and a column."""

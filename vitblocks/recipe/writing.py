@@ -208,6 +208,8 @@ class _Text:
                 self._rename(annotation)
         for decorator in self.source.registered.get(self.definition.name, []):
             self._cut_lines(decorator.lineno, decorator.end_lineno)
+        if bases := self.source.unbased.get(self.definition.name):
+            self.edits.append((self.source.span(bases[0])[0], self.source.span(bases[1])[0], ""))
         if isinstance(self.statement, ast.ClassDef):
             self._cut_members(self.statement)
         for node in ast.walk(self.statement):

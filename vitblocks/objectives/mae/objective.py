@@ -16,6 +16,7 @@ from ...grid import Grid, split_prefix
 from ...model import Stage
 from ...norm import LayerNorm, NormFactory, at_least_float32
 from ...position import SinePosition2d
+from ...recipe import Pretrained
 from ...registry import part
 from ..encoder import Encoder, Encodes
 from ..masking import (
@@ -37,7 +38,7 @@ from .layouts import LAYOUTS
 
 
 @part
-class MAE(nn.Module):
+class MAE(Pretrained, nn.Module):
     """Hide most patches, encode the others alone, and predict the hidden pixels: ``images (B, C, H, W) -> loss``.
 
     The encoder runs as far as the first layer in which tokens see one another, then drops the hidden patches and goes on with those

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ...embed.adaptors import check_image
 from ...grid import Grid, Size, split_prefix, to_pair
 from ...norm import at_least_float32
+from ...recipe import Pretrained
 from ...registry import part
 from ..encoder import Encoder, Encodes
 from ..masking import (
@@ -30,7 +31,7 @@ _PUBLISHED_MASK = 32
 
 
 @part
-class SimMIM(nn.Module):
+class SimMIM(Pretrained, nn.Module):
     """Put a learned token in place of hidden patches and predict their pixels with one Linear: ``images (B, C, H, W) -> loss``.
 
     Works with isotropic models and pyramids: places of the mask are squares of ``mask_patch_size`` pixels (Section 3.2), whatever the

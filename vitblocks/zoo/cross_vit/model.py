@@ -21,6 +21,7 @@ from ...norm import LayerNorm
 from ...pool import ClassPool
 from ...position import LearnedPosition
 from ...prefix import ClassToken, PerToken
+from ...recipe import Pretrained
 from ...registry import Variant, Variants, part
 from ...residual import drop_path_schedule
 from ..sizes import patch_grid, per_stage
@@ -63,7 +64,7 @@ class BranchHeads(nn.Module):
 
 
 @part
-class CrossViT(nn.Module):
+class CrossViT(Pretrained, nn.Module):
     """Two vision transformers, for small and for large patches, whose class tokens read the other's patches now and then.
 
     Not a :class:`~vitblocks.Model`: it has two grids, so ``encode`` gives two sets of tokens and there are no feature maps. Initialised
