@@ -7,8 +7,9 @@ regional). ``grid`` is ``(H, W)``, ``(K,)`` once tokens have been dropped, and `
 
 from __future__ import annotations
 
+from dataclasses import fields, is_dataclass
 from math import prod
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from einops import rearrange
@@ -127,3 +128,15 @@ def channels_last(image: Tensor) -> Tensor:
     ``contiguous(memory_format=...)``, which ``torch.func.vmap`` does not know.
     """
     return rearrange(rearrange(image, "b c h w -> b h w c").contiguous(), "b h w c -> b c h w")
+
+
+def one_line(record: Any) -> str:
+    """A dataclass or a named tuple in one line, tensors as their shapes and lists as their lengths."""
+    names = [field.name for field in fields(record)] if is_dataclass(record) else record._fields
+    return f"{type(record).__name__}({', '.join(f'{name}={_said(getattr(record, name))}' for name in names)})"
+
+
+def _said(value: object) -> str:
+    if isinstance(value, Tensor):
+        return str(tuple(value.shape))
+    return f"{len(value)} of them" if isinstance(value, list) else repr(value)

@@ -22,7 +22,7 @@ from .contract import (
     token_pair,
     tokens,
 )
-from .grid import Grid, Size, split_prefix, to_map, to_pair
+from .grid import Grid, Size, one_line, split_prefix, to_map, to_pair
 from .recipe import Pretrained, expression
 from .registry import part
 
@@ -35,6 +35,9 @@ class FeatureMap(NamedTuple):
 
     map: Tensor
     stride: tuple[int, int]
+
+    def __repr__(self) -> str:
+        return one_line(self)
 
 
 @part

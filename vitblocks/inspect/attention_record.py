@@ -10,7 +10,9 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from ..grid import one_line
 from .places import NOWHERE, Places, Token
+from .table import aligned
 
 T = TypeVar("T")
 
@@ -32,6 +34,9 @@ class AttentionRecord:
     heads: tuple[int, ...]
     queries: Places | None
     keys: Places | None
+
+    def __repr__(self) -> str:
+        return one_line(self)
 
     def known(self) -> tuple[Places, Places]:
         """The places of queries and keys.
@@ -95,7 +100,16 @@ class AttentionRecord:
 
 
 class AttentionRecords(list[AttentionRecord]):
-    """The records of a ``with record_attention`` block, in the order in which the calls were made."""
+    """The records of a ``with record_attention`` block, in the order in which the calls were made; ``print`` gives a line for each."""
+
+    def __repr__(self) -> str:
+        shapes = [str(shape) for shape in dict.fromkeys(tuple(record.weights.shape) for record in self)]
+        return f"AttentionRecords({len(self)} of shape {' or '.join(shapes)})" if self else "AttentionRecords(none)"
+
+    def __str__(self) -> str:
+        head = ("attention", "images", "groups", "heads", "queries", "keys")
+        rows = [(record.name, *map(str, record.weights.shape)) for record in self]
+        return "\n".join("  ".join(cells).rstrip() for cells in aligned([head, *rows], left=1))
 
     def named(self) -> dict[str, AttentionRecord]:
         """By name; calls of an Attend after its first have ``:1``, ``:2`` and so on after it."""

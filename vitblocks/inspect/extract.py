@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..fast.private import backward_pass
-from ..grid import Grid, split_prefix, to_map, to_pair
+from ..grid import Grid, one_line, split_prefix, to_map, to_pair
 from ..model import Model
 from .frames import Frame, follow, is_grid, named_parts, tensors, uncompiled
 from .select import ModuleChoice, select_modules
@@ -34,6 +34,9 @@ class TokenRecord:
     x: Tensor
     grid: Grid | None
     stride: tuple[int, int] | None
+
+    def __repr__(self) -> str:
+        return one_line(self)
 
     @property
     def prefix(self) -> Tensor:

@@ -15,7 +15,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..attention import Partition
-from ..grid import Grid, image_grid
+from ..grid import Grid, image_grid, one_line
 from .frames import Frame
 
 NOWHERE = -1
@@ -41,6 +41,9 @@ class Places:
     ids: Tensor
     prefix: int
     grid: Grid
+
+    def __repr__(self) -> str:
+        return one_line(self)
 
     @property
     def total(self) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..grid import Size, to_pair
+from ..grid import Size, one_line, to_pair
 from ..model import Stage
 from .frames import evaluating, towers_of
 from .table import aligned
@@ -43,6 +43,9 @@ class Summary:
     macs: int
     activations: int
     layers: list[LayerSummary] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        return one_line(self)
 
     def __str__(self) -> str:
         head = ("layer", "kind", "shape", "parameters", "MACs", "activations")

@@ -10,7 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from ..grid import Grid, split_prefix
+from ..grid import Grid, one_line, split_prefix
 from ..prefix import join_prefix
 
 
@@ -27,6 +27,9 @@ class Details(NamedTuple):
     mask: Tensor
     reconstruction: Tensor
 
+    def __repr__(self) -> str:
+        return one_line(self)
+
 
 class Pictures(NamedTuple):
     """What to look at, all ``(B, C, H, W)`` in the units of the image.
@@ -41,6 +44,9 @@ class Pictures(NamedTuple):
     reconstruction: Tensor
     pasted: Tensor
 
+    def __repr__(self) -> str:
+        return one_line(self)
+
 
 class Shuffle(NamedTuple):
     """Which patches of each image are kept, in which order, and how to put all back.
@@ -54,6 +60,9 @@ class Shuffle(NamedTuple):
     kept: Tensor
     restore: Tensor
     mask: Tensor
+
+    def __repr__(self) -> str:
+        return one_line(self)
 
 
 def shuffle(noise: Tensor, keep: int) -> Shuffle:

@@ -11,7 +11,7 @@ from einops import rearrange, reduce, repeat
 from torch import Tensor, nn
 
 from ..embed.adaptors import check_image, check_patches
-from ..grid import Grid, Size, split_prefix, to_pair
+from ..grid import Grid, Size, one_line, split_prefix, to_pair
 from ..norm import at_least_float32
 from ..recipe import Pretrained
 from ..registry import part
@@ -45,6 +45,9 @@ class Corruption(NamedTuple):
     chosen: Tensor
     masked: Tensor
     source: Tensor
+
+    def __repr__(self) -> str:
+        return one_line(self)
 
 
 @part
