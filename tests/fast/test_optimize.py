@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import pickle
 from collections.abc import Iterator
 
@@ -165,3 +166,20 @@ def test_a_report_reads_well() -> None:
     assert repr(report) == "<Report of passes: 4 changed>"
     assert len(report) == 4
     assert not report.parts[1]
+
+
+@pytest.mark.parametrize("make", [PlainViT, zoo])
+def test_exported_to_onnx_by_tracing_at_any_batch(make: type[nn.Module]) -> None:
+    model, images = make().eval(), torch.randn(2, 3, 16, 16)
+    files = []
+    for optimized in (False, True):
+        if optimized:
+            fast.optimize(model, dtype=torch.bfloat16)
+            fast.recompute(model)
+        file = io.BytesIO()
+        torch.onnx.export(
+            model, (images,), file, input_names=["images"], dynamic_axes={"images": {0: "batch"}}, dynamo=False
+        )
+        files.append(file.getvalue())
+    assert len(files[0]) == len(files[1])
+    assert b"mkldnn" not in files[1]
