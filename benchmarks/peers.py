@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 import vitblocks
 from vitblocks import checkpoint
-from vitblocks.model import Model
 
 Options: TypeAlias = Mapping[str, Any]
 NONE: Options = {}
@@ -84,10 +83,10 @@ def of_timm(architecture: str, theirs: str, ours: str, image_size: int = 224, **
     return Peer(architecture, "timm", timm_model(theirs), published(ours, **options), image_size, "timm")
 
 
-def published(variant: str, **options: Any) -> Callable[[], Model]:
+def published(variant: str, **options: Any) -> Callable[[], nn.Module]:
     """One of ours by name, nothing random about it."""
 
-    def build() -> Model:
+    def build() -> nn.Module:
         return vitblocks.create_model(variant, **options)
 
     return build

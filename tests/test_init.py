@@ -82,3 +82,10 @@ def test_a_name_is_the_same_object_from_everywhere() -> None:
 
     assert vitblocks.GlobalAttention is GlobalAttention
     assert torch.nn.Module in vitblocks.GlobalAttention.__mro__
+
+
+def test_retired_words_name_nothing() -> None:
+    """One word, one meaning (docs/design.md): a part is not "fused", and what is unwrapped is "ejected" by its own method alone."""
+    retired = ("fuse", "Fused", "eject", "materialized", "through", "FusedAttention")
+    assert not [name for name in vitblocks.__all__ if name.startswith(retired)]
+    assert not hasattr(vitblocks.checkpoint, "Chain")

@@ -13,6 +13,7 @@ from .recipe.part import list_parts, part
 
 if TYPE_CHECKING:  # every part imports this module for @part
     from .model import Model
+    from .zoo import CrossViT
 
 __all__ = ["ZOO", "Variant", "Variants", "create_model", "list_models", "list_parts", "part", "variants"]
 
@@ -68,7 +69,7 @@ def list_models(pattern: str = "*") -> list[str]:
     return sorted(name for name in variants() if fnmatchcase(name, pattern))
 
 
-def create_model(name: str, num_classes: int = 1000, **overrides: Any) -> Model:
+def create_model(name: str, num_classes: int = 1000, **overrides: Any) -> Model | CrossViT:
     """A published variant with fresh weights: a :class:`~vitblocks.Model`, or a :class:`~vitblocks.CrossViT`.
 
     Args:
