@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from einops import rearrange
+
 from ...checkpoint.rules import KeyMap, Rule, Table
 from ...checkpoint.transforms import Functions
 from ...position import LearnedPosition
@@ -15,8 +17,8 @@ if TYPE_CHECKING:
 def table_from_map(grid: tuple[int, int]) -> Functions:
     """Theirs is a map ``(1, C, H, W)``, ours a table ``(1, H*W, C)``."""
     return Functions(
-        lambda theirs: tuple(x.flatten(2).transpose(1, 2) for x in theirs),
-        lambda ours: tuple(x.transpose(1, 2).unflatten(2, grid) for x in ours),
+        lambda theirs: tuple(rearrange(x, "b c h w -> b (h w) c") for x in theirs),
+        lambda ours: tuple(rearrange(x, "b (h w) c -> b c h w", h=grid[0]) for x in ours),
     )
 
 
