@@ -90,12 +90,20 @@ class Partition:
 
     def split(self, patches: Tensor, grid: Grid) -> Tensor:
         """Patches ``(B, H*W, C)`` as windows ``(B, G, n, C)``, zeros where they reach beyond the map."""
-        return rearrange(_pad(patches, grid, self.padded(grid)), self.pattern, **self.axes(grid))
+        return self._gather(_pad(patches, grid, self.padded(grid)), grid)
 
     def join(self, windows: Tensor, grid: Grid) -> Tensor:
         """Windows ``(B, G, n, C)`` as patches ``(B, H*W, C)``: the inverse of :meth:`split`."""
+        return _crop(self._scatter(windows, grid), grid)
+
+    def _gather(self, image: Tensor, grid: Grid) -> Tensor:
+        """A padded map ``(B, H', W', C)`` by the pattern."""
+        return rearrange(image, self.pattern, **self.axes(grid))
+
+    def _scatter(self, windows: Tensor, grid: Grid) -> Tensor:
+        """The padded map again, by the pattern read backwards."""
         before, after = self.pattern.split("->")
-        return _crop(rearrange(windows, f"{after} -> {before}", **self.axes(grid)), grid)
+        return rearrange(windows, f"{after} -> {before}", **self.axes(grid))
 
     def labels(self, grid: Grid, device: torch.device | None = None) -> Tensor | None:
         """``(G, n)`` ints: tokens of a window meet where their labels agree. None where all of them do.
@@ -189,12 +197,10 @@ class ShiftedWindows(Windows):
     def split(self, patches: Tensor, grid: Grid) -> Tensor:
         down, right = self.offsets(grid)
         image = _pad(patches, grid, self.padded(grid)).roll((-down, -right), (1, 2))
-        return rearrange(image, self.pattern, **self.axes(grid))
+        return self._gather(image, grid)
 
     def join(self, windows: Tensor, grid: Grid) -> Tensor:
-        before, after = self.pattern.split("->")
-        image = rearrange(windows, f"{after} -> {before}", **self.axes(grid))
-        return _crop(image.roll(self.offsets(grid), (1, 2)), grid)
+        return _crop(self._scatter(windows, grid).roll(self.offsets(grid), (1, 2)), grid)
 
     def labels(self, grid: Grid, device: torch.device | None = None) -> Tensor | None:
         padded, (down, right) = self.padded(grid), self.offsets(grid)
