@@ -18,7 +18,7 @@ from vitblocks.norm import LayerNorm
 from vitblocks.pool import ClassPool, MeanPool
 from vitblocks.position import PEG
 from vitblocks.prefix import ClassToken, PerToken
-from vitblocks.zoo import CaiT, TwinsSVT, ViT
+from vitblocks.zoo import CaiT, LeViT, TwinsSVT, ViT
 from vitblocks.zoo.ats_vit import AdaptiveSampling
 
 DIM = 8
@@ -146,6 +146,13 @@ def test_blocks_are_the_layers_that_attend() -> None:
     names = [name for name, _ in pyramid().blocks()]
     assert names == ["stages.0.layers.0", "stages.1.layers.1"]
     assert not is_block(PEG(DIM))
+
+
+def test_a_transition_that_attends_is_a_block() -> None:
+    model = LeViT(image_size=32, num_classes=3, dim=(16, 24), depth=(2, 1), heads=2, stages=2, key_dim=8)
+    names = [name for name, _ in model.blocks()]
+    assert names == ["stages.0.layers.0", "stages.0.layers.1", "stages.1.transition", "stages.1.layers.1"]
+
 
 
 def test_keys_are_a_path_through_the_model() -> None:

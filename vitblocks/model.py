@@ -74,6 +74,14 @@ class Stage(nn.Module):
             x = tokens(y, layer, f"layers[{i}]")
         return x, grid
 
+    def blocks(self) -> Iterator[tuple[str, nn.Module]]:
+        """The blocks in order with their names: the transition and the layers, those of them that hold an Attend."""
+        if self.transition is not None and is_block(self.transition):
+            yield "transition", self.transition
+        for i, layer in enumerate(self.layers):
+            if is_block(layer):
+                yield f"layers.{i}", layer
+
 
 def require_stage(part: Any, place: str) -> None:
     """Raise TypeError unless ``part`` is a :class:`Stage`, perhaps in a wrapper that passes its attributes on."""
@@ -85,7 +93,7 @@ def require_stage(part: Any, place: str) -> None:
 
 
 def is_block(layer: nn.Module) -> bool:
-    """Whether a layer counts towards the depth: whether there is an Attend in it."""
+    """Whether a layer or a transition counts towards the depth: whether there is an Attend in it."""
     return any(isinstance(module, Attend) for module in layer.modules())
 
 
@@ -182,12 +190,11 @@ class Model(Pretrained, nn.Module):
         return strides
 
     def blocks(self) -> Iterator[tuple[str, nn.Module]]:
-        """The blocks in order with their names: the layers that hold an Attend, of all stages. Depth counts these."""
+        """The blocks of all stages in order with their names: transitions and layers that hold an Attend. Depth counts these."""
         for s, stage in enumerate(self.stages):
             assert isinstance(stage, Stage)
-            for i, layer in enumerate(stage.layers):
-                if is_block(layer):
-                    yield f"stages.{s}.layers.{i}", layer
+            for name, block in stage.blocks():
+                yield f"stages.{s}.{name}", block
 
     def __repr__(self) -> str:
         """The composition as one would write it; the tree of modules where that cannot be told."""

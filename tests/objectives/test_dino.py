@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tests.zoo.tiny import TINY
 from vitblocks import Dino, DinoHead, TwinsSVT, ViT
 from vitblocks.grid import Size
+from vitblocks.model import Stage
 from vitblocks.objectives.dino import follow
 from vitblocks.objectives.dino_loss import Centering, DinoSchedule, cross_view_entropy, monitor
 from vitblocks.objectives.views import ColorAugmentation, MultiCrop, RandomCrop, random_box
@@ -294,6 +295,21 @@ def test_building_it_leaves_the_model_as_it_was() -> None:
     learner(net, 32, projection_hidden_size=1)
     assert [m.training for m in net.modules()] == modes
     assert all(torch.equal(x, before[key]) for key, x in net.state_dict().items())
+
+
+def test_a_hidden_layer_can_be_a_transition() -> None:
+    net = TINY["LeViT"].build().eval()
+    names = [name for name, _ in net.blocks()]
+    number = next(i for i, name in enumerate(names) if name.endswith("transition"))
+    objective = learner(net, 32, hidden_layer=number, projection_hidden_size=1)
+    stage = net.get_submodule(names[number].rpartition(".")[0])
+    assert isinstance(stage, Stage)
+    image = torch.rand(2, 3, 32, 32)
+    x, grid = net.embed(image)
+    for before in net.stages[: list(net.stages).index(stage)]:
+        x, grid = before(x, grid)
+    assert stage.transition is not None
+    torch.testing.assert_close(objective.encoder.eval()(image), net.pool(*stage.transition(x, grid)))
 
 
 def test_hidden_layer_by_name_or_number() -> None:

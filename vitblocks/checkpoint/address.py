@@ -54,6 +54,7 @@ def _layer_prefixes(model: nn.Module) -> dict[str, tuple[str, int]]:
         start = f"{name}." if name else ""
         stages = name.rpartition(".")[0]
         before_stage = depth[stages]
+        depth[stages] += stage.transition is not None and is_block(stage.transition)
         counts: Counter[str] = Counter()
         for i, layer in enumerate(stage.layers):
             kind = "blocks" if is_block(layer) else snake_case(type(layer).__name__)

@@ -29,12 +29,13 @@ def cut_at(net: nn.Module, hidden_layer: str | int) -> nn.Module:
         return Model(net.embed, stages, norm=net.norm, pool=net.pool, image_size=net.image_size)
     blocks = [name for name, _ in net.blocks()]
     places = {f"stages.{s}": (s, len(stage.layers)) for s, stage in enumerate(stages)}
+    places |= {f"stages.{s}.transition": (s, 0) for s, stage in enumerate(stages) if stage.transition is not None}
     places |= {f"stages.{s}.layers.{i}": (s, i + 1) for s, stage in enumerate(stages) for i in range(len(stage.layers))}
     if isinstance(hidden_layer, int) and -len(blocks) <= hidden_layer < len(blocks):
         hidden_layer = blocks[hidden_layer]
     if hidden_layer not in places:
         raise ValueError(
-            f"hidden_layer must be {TO_LATENT!r}, a number of one of the {len(blocks)} blocks, or the name of a stage or of a layer "
+            f"hidden_layer must be {TO_LATENT!r}, a number of one of the {len(blocks)} blocks, or the name of a stage, of its transition or of a layer "
             f"(such as {', '.join([*places][-2:])}), got {hidden_layer!r}"
         )
     s, count = places[str(hidden_layer)]

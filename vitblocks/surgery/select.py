@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from torch import nn
 
-from ..model import Model, Stage, is_block
+from ..model import Model, Stage
 from .attention import ATTENTION
 from .family import Family, Options
 from .feedforward import FEEDFORWARD
@@ -142,7 +142,7 @@ def blocks(model: nn.Module) -> list[nn.Module]:
         return [block for _, block in model.blocks()]
     stages = [module for module in model.modules() if isinstance(module, Stage)]
     if stages:
-        return [layer for stage in stages for layer in stage.layers if is_block(layer)]
+        return [block for stage in stages for _, block in stage.blocks()]
     kept = {id(attention) for _, attention in members(model, ATTENTION)}
     return [module for module in model.modules() if any(id(child) in kept for child in module.children())]
 

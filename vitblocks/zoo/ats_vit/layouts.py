@@ -38,18 +38,14 @@ def official(model: ATSViT) -> Table:
         Rule("norm.{p}", "norm.{p}"),
         Rule("head.{p}", "head.{p}"),
     ]
-    samplings = 0
     for s, stage in enumerate(model.stages):
-        block = f"blocks.{{n+{samplings}}}"
         if isinstance(stage.transition, AdaptiveSampling):
-            samplings += 1
-            feed_forward = f"stages.{s + 1}.keep_padding.layer"
             table += [
-                *within(block, f"stages.{s}.transition", SAMPLING),
-                *within(block, feed_forward, FEED_FORWARD),
-                Computed(f"{block}.attn.out_zero_mask", f"stages.{s}.transition.norm.weight", zero_row),
+                *within("blocks.{n}", f"stages.{s}.transition", SAMPLING),
+                *within("blocks.{n-1}", f"stages.{s + 1}.keep_padding.layer", FEED_FORWARD),
+                Computed("blocks.{n}.attn.out_zero_mask", f"stages.{s}.transition.norm.weight", zero_row),
             ]
-        table += within(block, f"stages.{s}.blocks.{{b}}", (Rule("{p}", "{p}"),))
+        table += within("blocks.{n}", f"stages.{s}.blocks.{{b}}", (Rule("{p}", "{p}"),))
     return table
 
 

@@ -130,11 +130,11 @@ def timm(model: LeViT) -> Table:
 
 
 def official(model: LeViT) -> Table:
-    """The authors' code, which counts every residual branch and every shrinking attention in one list."""
+    """The authors' code, which counts every residual branch and every shrinking attention in one list: two a block."""
+    attn, mlp = "blocks.{2*n}.m", "blocks.{2*n+1}.m"
+    shrink, after = "blocks.{2*n}", "blocks.{2*n-1}.m"  # what comes after has the shrinking attention before it
     stages: list[Rule | Computed] = []
     for s, stage in enumerate(model.stages):
-        attn, mlp = f"blocks.{{2*n+{2 * s}}}.m", f"blocks.{{2*n+{2 * s + 1}}}.m"
-        shrink, after = f"blocks.{{2*n+{2 * s - 2}}}", f"blocks.{{2*n+{2 * s - 1}}}.m"
         stages += stage_rules(
             _OFFICIAL, cast("LeViTStage", stage), f"stages.{s}.", block=(attn, mlp), shrink=(shrink, after)
         )
