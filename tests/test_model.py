@@ -154,7 +154,6 @@ def test_a_transition_that_attends_is_a_block() -> None:
     assert names == ["stages.0.layers.0", "stages.0.layers.1", "stages.1.transition", "stages.1.layers.1"]
 
 
-
 def test_keys_are_a_path_through_the_model() -> None:
     assert "stages.1.layers.1.attn.qkv.weight" in pyramid().state_dict()
 

@@ -35,8 +35,8 @@ def cut_at(net: nn.Module, hidden_layer: str | int) -> nn.Module:
         hidden_layer = blocks[hidden_layer]
     if hidden_layer not in places:
         raise ValueError(
-            f"hidden_layer must be {TO_LATENT!r}, a number of one of the {len(blocks)} blocks, or the name of a stage, of its transition or of a layer "
-            f"(such as {', '.join([*places][-2:])}), got {hidden_layer!r}"
+            f"hidden_layer must be {TO_LATENT!r}, a number of one of the {len(blocks)} blocks, or the name of a stage, of its transition "
+            f"or of a layer (such as {', '.join([*places][-2:])}), got {hidden_layer!r}"
         )
     s, count = places[str(hidden_layer)]
     last = Stage(list(stages[s].layers[:count]), stages[s].transition)
