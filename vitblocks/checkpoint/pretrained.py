@@ -17,7 +17,9 @@ from torch import nn
 
 from .. import __version__
 from ..recipe import Limits, build, describe
+from .files import write_whole
 from .storage import load_file, save, swaps_in
+from .wrapping import unwrapped
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 MOST_BYTES = 16 * 2**20
@@ -39,7 +41,9 @@ def save_pretrained(
 
     Raises:
         ValueError: the model cannot be described (see :func:`vitblocks.describe`), or the other two are no plain data.
+        OSError: a file cannot be written; the message names it. One that was there before is whole.
     """
+    model = unwrapped(model)
     about = {
         "preprocessing": getattr(model, "preprocessing", None) if preprocessing is None else dict(preprocessing),
         "labels": getattr(model, "labels", None) if labels is None else list(labels),
@@ -49,9 +53,7 @@ def save_pretrained(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     save(model, folder / WEIGHTS)
-    partial = folder / f".{CONFIG}.{os.getpid()}.partial"
-    partial.write_text(text + "\n", encoding="utf-8")
-    os.replace(partial, folder / CONFIG)
+    write_whole(folder / CONFIG, [text.encode() + b"\n"])
 
 
 def from_pretrained(source: str | os.PathLike[str], *, limits: Limits | None = None, **download: Any) -> nn.Module:

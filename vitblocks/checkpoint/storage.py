@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file as write_file
-from torch import Tensor, nn
+from torch import nn
 
 from .. import __version__
 from ..recipe import build, describe
@@ -21,36 +19,32 @@ from ..surgery.record import Record, check_records, layers_of
 from .convert import _load
 from .report import Report
 from .rules import Pair, Pairing
+from .tensor_file import read_tensors, write_tensors
 from .transforms import Same
+from .wrapping import plain_names, unwrapped
 
 
 def save(model: nn.Module, path: str | os.PathLike[str]) -> None:
     """Write the model's weights to ``path``, whole or not at all: what is there stays until the new file is complete.
 
     What the model is composed of is written with them where it can be described, and what :func:`~vitblocks.surgery.swap` changed in it.
+    A compiled or parallel model is written as the model inside it. The same model gives the same bytes. Of threads and processes that
+    save to one path, the last one that is done wins; what killed ones left beside it is removed.
 
     Raises:
         FileNotFoundError: the folder of ``path`` does not exist.
+        OSError: it cannot be written, such as on a full disk.
+        ValueError: a weight is no plain tensor: sparse, quantized, sharded or on the meta device.
     """
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"cannot save to {path}: there is no folder {path.parent}")
-    # Copies: safetensors refuses tensors that share their memory or are not contiguous, such as channels-last kernels.
-    weights = {
-        key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for key, value in model.state_dict().items()
-    }
+    model = unwrapped(model)
+    names = plain_names(model)
+    weights = {names[key]: value for key, value in model.state_dict().items()}
     about = {"format": "pt", "vitblocks": __version__, "model": type(model).__name__}
     with suppress(ValueError):  # of a model of parts that are not registered the weights are all there is to write
         about["recipe"] = json.dumps(describe(model))
     if swaps := swaps_of(model):
         about["swaps"] = json.dumps(swaps)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        write_file(weights, partial, about)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_tensors(path, weights, about)
 
 
 def load_file(model: nn.Module, path: str | os.PathLike[str], *, strict: bool = True, resize: bool = False) -> Report:
@@ -64,8 +58,8 @@ def load_file(model: nn.Module, path: str | os.PathLike[str], *, strict: bool = 
         ValueError: it is no safetensors file, the swaps cannot be made again, or ``strict`` and it does not hold exactly this model's
             weights, or those of a model that is composed otherwise. The model is unchanged.
     """
-    path = Path(path)
-    weights, about = _read(path)
+    path, model = Path(path), unwrapped(model)
+    weights, about = read_tensors(path)
     swaps = _parsed(path, "swaps", about.get("swaps", "[]"))
     made = swaps_of(model)
     if made not in ([], swaps):
@@ -79,7 +73,7 @@ def load_file(model: nn.Module, path: str | os.PathLike[str], *, strict: bool = 
         raise ValueError(f"{path}: {error}") from error
     try:
         composition = _composition(model, path, about, strict, resize)
-        pairing = Pairing(tuple(Pair((key,), (key,), Same()) for key in model.state_dict()))
+        pairing = Pairing(tuple(Pair((plain,), (key,), Same()) for key, plain in plain_names(model).items()))
         what = f"{path}, {type(model).__name__}"
         return _load(model, weights, pairing, what, strict, resize, composition=composition)
     except Exception:
@@ -90,7 +84,7 @@ def load_file(model: nn.Module, path: str | os.PathLike[str], *, strict: bool = 
 
 def swaps_in(path: Path) -> list[Record]:
     """The swaps that were made in the model of a file. Errors: see :func:`load_file`."""
-    found: list[Record] = _parsed(path, "swaps", _read(path)[1].get("swaps", "[]"))
+    found: list[Record] = _parsed(path, "swaps", read_tensors(path)[1].get("swaps", "[]"))
     return found
 
 
@@ -106,22 +100,6 @@ def _composition(model: nn.Module, path: Path, about: dict[str, str], strict: bo
             raise ValueError(f"{path}, recipe: {error}") from error
         return (f"what it is composed of is not known here: {error}",)
     return tuple(differences(model, other, resize=resize))
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors of a safetensors file, and what is written about them.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no safetensors file.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"there are no weights at {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
 
 
 def _parsed(path: Path, what: str, text: str) -> Any:

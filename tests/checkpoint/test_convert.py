@@ -418,22 +418,6 @@ def test_save_and_load_file(tmp_path: Path) -> None:
     assert_same_state(target, snapshot(source))
 
 
-def test_a_failed_save_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "weights.safetensors"
-    ck.save(vit(), path)
-    old = path.read_bytes()
-
-    def fail(_weights: object, name: Path, _metadata: object) -> None:
-        name.write_bytes(b"half")
-        raise OSError("disk full")
-
-    monkeypatch.setattr("vitblocks.checkpoint.storage.write_file", fail)
-    with pytest.raises(OSError, match="disk full"):
-        ck.save(vit(), path)
-    assert path.read_bytes() == old
-    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
-
-
 def test_files_that_do_not_fit(tmp_path: Path) -> None:
     model = vit()
     before = snapshot(model)

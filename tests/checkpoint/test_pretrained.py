@@ -50,7 +50,7 @@ assert not model.training and model.labels == ["zero", "one"] and model.preproce
 """
     done = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path)],
-        cwd=Path(__file__).parent.parent,
+        cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
     )
