@@ -6,13 +6,14 @@ import ctypes
 import gc
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from vitblocks import CaiT, Swin, ViT, fast
+from vitblocks import CaiT, Swin, ViT, extract, fast, record_attention, summary
 
 from .zoo.tiny import TINY
 
@@ -102,3 +103,40 @@ def test_no_cycle_holds_a_tensor(name: str) -> None:
         gc.set_debug(0)
         gc.garbage.clear()
     assert not held
+
+
+def records(model: nn.Module, x: Tensor) -> None:
+    with record_attention(model):
+        model(x)
+
+
+def records_that_fail(model: nn.Module, x: Tensor) -> None:
+    with suppress(KeyError), record_attention(model):
+        model(x)
+        raise KeyError
+
+
+def extracts(model: nn.Module, x: Tensor) -> None:
+    with extract(model, "stages.*.layers.*"):
+        model(x)
+
+
+def counts(model: nn.Module, x: Tensor) -> None:
+    summary(model, x.shape[-1])
+
+
+@pytest.mark.parametrize("look", [records, records_that_fail, extracts, counts])
+def test_looking_leaves_no_object_behind(look: Callable[[nn.Module, Tensor], None]) -> None:
+    """With gradients, 40 times: less than one object each."""
+    model, x = MODELS["ViT"]().eval(), torch.rand(1, 3, 32, 32)
+
+    def objects() -> int:
+        gc.collect()
+        return len(gc.get_objects())
+
+    for _ in range(3):
+        look(model, x)
+    before = objects()
+    for _ in range(40):
+        look(model, x)
+    assert objects() - before < 40

@@ -5,7 +5,19 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from vitblocks import ClassPool, ClassToken, ConvEmbed, GlobalAttention, Model, Residual, Stage, summary
+from vitblocks import (
+    ClassPool,
+    ClassToken,
+    ConvEmbed,
+    GlobalAttention,
+    MeanPool,
+    Model,
+    Residual,
+    Stage,
+    TalkingHeadsAttention,
+    summary,
+    swap,
+)
 from vitblocks.zoo.vit import ViT
 
 
@@ -38,6 +50,28 @@ def test_leaves_the_model_alone() -> None:
     assert model.training
     assert not model.embed.training
     assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_a_part_in_two_places_is_counted_twice_and_keeps_its_weights() -> None:
+    attn = GlobalAttention(8, 2)
+    model = Model(
+        ConvEmbed(4, 8), [Stage([Residual(8, attn), Residual(8, attn)])], pool=MeanPool(), head=nn.Linear(8, 3)
+    )
+    alone = summary(Model(ConvEmbed(4, 8), [Stage([Residual(8, attn)])], pool=MeanPool(), head=nn.Linear(8, 3)), 8)
+    before = {name: t.clone() for name, t in model.state_dict().items()}
+    counted = summary(model, 8)
+    assert counted.macs - alone.macs == next(row.macs for row in alone.layers if row.kind == "Residual")
+    assert all(torch.equal(before[name], t) for name, t in model.state_dict().items())
+    report = swap(model, "attention", TalkingHeadsAttention, sample=torch.rand(2, 3, 8, 8))
+    assert report.macs_before == counted.macs
+    assert not any(t.is_meta for t in model.state_dict().values())
+
+
+def test_hooks_of_others_are_not_called() -> None:
+    model, calls = small_model(), []
+    model.head.register_forward_hook(lambda *_: calls.append(1))
+    summary(model, 8)
+    assert calls == []
 
 
 def test_size_defaults_to_the_models_own() -> None:

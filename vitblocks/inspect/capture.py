@@ -8,10 +8,12 @@ from typing import Any
 
 from torch import nn
 
+from .frames import in_this_thread
+
 
 @contextmanager
 def capture(model: nn.Module, kind: type[nn.Module]) -> Iterator[list[Any]]:
-    """Within ``with capture(model, kind) as outputs``, every call of a module of that class puts its output at the end of ``outputs``.
+    """Within ``with capture(model, kind) as outputs``, every call of a module of that class by this thread puts its output at the end.
 
     Outputs are kept as they are, not detached. A module that is called twice gives two.
 
@@ -24,7 +26,8 @@ def capture(model: nn.Module, kind: type[nn.Module]) -> Iterator[list[Any]]:
     if not modules:
         raise ValueError(f"kind must be a class of modules in {type(model).__name__}, it has no {kind.__name__}")
     outputs: list[Any] = []
-    hooks = [module.register_forward_hook(lambda _, __, output: outputs.append(output)) for module in modules]
+    keep = in_this_thread(lambda _, __, output: outputs.append(output))
+    hooks = [module.register_forward_hook(keep) for module in modules]
     try:
         yield outputs
     finally:

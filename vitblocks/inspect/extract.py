@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..fast.private import backward_pass
 from ..grid import Grid, one_line, split_prefix, to_map, to_pair
 from ..model import Model
-from .frames import Frame, follow, is_grid, named_parts, tensors, uncompiled
+from .frames import Frame, follow, in_this_thread, is_grid, named_parts, tensors, uncompiled
 from .select import ModuleChoice, select_modules
 
 
@@ -67,12 +67,12 @@ def extract(
     device: torch.device | str | None = None,
     detach: bool = False,
 ) -> Iterator[dict[str, TokenRecord]]:
-    """Within ``with extract(model, layers) as tokens``, the modules named put what they give in ``tokens``, by their names.
+    """Within ``with extract(model, layers) as tokens``, the modules named put what they give this thread in ``tokens``.
 
-    Any module whose output is tokens ``(B, N, C)`` or ``(x, grid)`` will do: the embedder (``"embed"``), a stage (``"stages.1"``), a
-    layer, an attention, a norm (``"norm"`` gives the final tokens). The grid is the module's own, or that of the layer around it. Calls
-    after the first of a module have ``:1``, ``:2`` and so on after the name. Gradients flow. What was compiled runs uncompiled within
-    the block. Hooks are gone after it; after an exception ``tokens`` is emptied.
+    The keys are the modules' names. Any module whose output is tokens ``(B, N, C)`` or ``(x, grid)`` will do: the embedder (``"embed"``),
+    a stage (``"stages.1"``), a layer, an attention, a norm (``"norm"`` gives the final tokens). The grid is the module's own, or that of
+    the layer around it. Calls after the first of a module have ``:1``, ``:2`` and so on after the name. Gradients flow. What was compiled
+    runs uncompiled within the block. Hooks are gone after it; after an exception ``tokens`` is emptied.
 
     Args:
         model: any module.
@@ -108,9 +108,12 @@ def extract(
             return hook
 
         try:
-            handles += [module.register_forward_hook(seen.note) for module in parts.values()]
+            handles += [module.register_forward_hook(in_this_thread(seen.note)) for module in parts.values()]
             # Before the hooks that end a call, so that a module finds its own call under way.
-            handles += [module.register_forward_hook(keep(name), prepend=True) for name, module in chosen.items()]
+            handles += [
+                module.register_forward_hook(in_this_thread(keep(name)), prepend=True)
+                for name, module in chosen.items()
+            ]
             yield tokens
         except BaseException:
             tokens.clear()

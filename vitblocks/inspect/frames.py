@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from threading import Lock, get_ident
 from typing import Any, NamedTuple
 
 import torch
@@ -64,22 +65,47 @@ def path(name: str) -> list[str]:
     return [".".join(parts[:i]) for i in range(len(parts) + 1)]
 
 
+class _Uncompiling:
+    """How many blocks of all threads want compiled code to run as it was written, and the stance that makes it."""
+
+    lock = Lock()
+    blocks = 0
+    stance = ExitStack()
+
+
 @contextmanager
 def uncompiled() -> Iterator[None]:
     """Run what was compiled as it was written, since compiled code calls no hooks.
 
-    The stance holds for all compiled code, and is taken only where there can be some: the compiler takes seconds to import.
+    The stance holds for all compiled code of all threads: the first block takes it, the last gives it back. It is taken only where there
+    can be compiled code, since the compiler takes seconds to import.
     """
-    if "torch._dynamo" in sys.modules:
-        with torch.compiler.set_stance("force_eager"):
-            yield
-    else:
+    with _Uncompiling.lock:
+        _Uncompiling.blocks += 1
+        if _Uncompiling.blocks == 1 and "torch._dynamo" in sys.modules:
+            _Uncompiling.stance.enter_context(torch.compiler.set_stance("force_eager"))
+    try:
         yield
+    finally:
+        with _Uncompiling.lock:
+            _Uncompiling.blocks -= 1
+            if _Uncompiling.blocks == 0:
+                _Uncompiling.stance.close()
+
+
+def in_this_thread(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """The hook for the thread it was made in: other threads that call the same modules are not its concern."""
+    mine = get_ident()
+
+    def only_here(*args: Any, **kwargs: Any) -> Any:
+        return hook(*args, **kwargs) if get_ident() == mine else None
+
+    return only_here
 
 
 @contextmanager
 def follow(modules: Iterable[nn.Module]) -> Iterator[list[Frame]]:
-    """Keep the stack of calls of these modules, innermost last. It holds no tensors."""
+    """Keep the stack of calls of these modules by this thread, innermost last. It holds no tensors."""
     stack: list[Frame] = []
 
     def enter(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
@@ -96,8 +122,8 @@ def follow(modules: Iterable[nn.Module]) -> Iterator[list[Frame]]:
     handles = []
     try:
         for module in modules:
-            handles.append(module.register_forward_pre_hook(enter, with_kwargs=True))
-            handles.append(module.register_forward_hook(leave, always_call=True))
+            handles.append(module.register_forward_pre_hook(in_this_thread(enter), with_kwargs=True))
+            handles.append(module.register_forward_hook(in_this_thread(leave), always_call=True))
         yield stack
     finally:
         for handle in handles:

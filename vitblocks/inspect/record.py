@@ -16,7 +16,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from ..attention import Attend
 from ..fast.private import backward_pass
 from .attention_record import AttentionRecord, AttentionRecords
-from .frames import Frame, follow, named_parts, path, uncompiled
+from .frames import Frame, follow, in_this_thread, named_parts, path, uncompiled
 from .places import Call, Places, TokenChoice, folded, folds, locate, unfold
 from .select import LayerChoice, select_attends
 
@@ -34,7 +34,7 @@ def record_attention(
     device: torch.device | str | None = None,
     detach: bool = False,
 ) -> Iterator[AttentionRecords]:
-    """Within ``with record_attention(model) as records``, every call of an attention adds its weights to ``records``.
+    """Within ``with record_attention(model) as records``, every call of an attention by this thread adds its weights to ``records``.
 
     What is recorded is what :meth:`~vitblocks.attention.Attend.weights` gives for the inputs of the call: without dropout on the
     weights, also in training. The model computes its output as it always does, by fused kernels too, and its buffers are not touched by
@@ -68,7 +68,7 @@ def record_attention(
     keep = _Keep(heads, queries, device, detach)
     with follow(around) as stack, uncompiled():
         handles = [
-            attend.register_forward_pre_hook(_note(name, parts, stack, keep, records), with_kwargs=True)
+            attend.register_forward_pre_hook(in_this_thread(_note(name, parts, stack, keep, records)), with_kwargs=True)
             for name, attend in chosen.items()
         ]
         try:
@@ -81,7 +81,7 @@ def record_attention(
                 handle.remove()
     if not records:
         raise RuntimeError(
-            f"record_attention recorded nothing: no attention of {list(chosen)} was called within the block"
+            f"record_attention recorded nothing: no attention of {list(chosen)} was called by this thread within the block"
             + ("" if queries is None else f" with queries {queries!r}")
         )
 
@@ -120,8 +120,9 @@ def _note(
         if backward_pass() != within:
             return
         inputs = {**dict(zip(("q", "k", "v", "bias"), args, strict=False)), **kwargs}
-        # Identity hooks: what the weights need later is kept here, not left to be made again by gradient checkpointing.
-        with keep.grad_mode(), saved_tensors_hooks(lambda x: x, lambda x: x):
+        # What the weights need later is kept here, not left to be made again by gradient checkpointing; detached, since weights that
+        # are kept as they are for their own backward hold themselves for good.
+        with keep.grad_mode(), saved_tensors_hooks(Tensor.detach, lambda x: x):
             record = _record(name, attend, owner, inputs["q"], inputs["k"], inputs.get("bias"), stack, keep)
         if record is not None:
             records.append(record)

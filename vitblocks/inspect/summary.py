@@ -8,13 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
-from torch.utils.flop_counter import FlopCounterMode
 
 from ..grid import Size, one_line, to_pair
 from ..model import Stage
-from .frames import evaluating, towers_of
+from .frames import towers_of, uncompiled
 from .table import aligned
+from .twin import counting, meta_twin
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Summary:
 
 
 def summary(model: nn.Module, image_size: Size | None = None, *, channels: int | None = None) -> Summary:
-    """Count a model for one image without computing anything: it runs on the meta device, the model itself is left alone.
+    """Count a model for one image without computing anything: a copy runs on the meta device, the model itself is left alone.
 
     Args:
         model: a model whose forward takes an image ``(1, channels, height, width)``.
@@ -69,12 +68,10 @@ def summary(model: nn.Module, image_size: Size | None = None, *, channels: int |
     """
     rows = list(_rows(model))
     shapes: dict[str, tuple[int, ...]] = {}
-    hooks = [module.register_forward_hook(_keep_shape(shapes, name)) for name, module in rows]
-    try:
-        image, counts = _run_on_meta(model, image_size, channels)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    twin = meta_twin(model)
+    for name, _ in rows:
+        twin.get_submodule(name).register_forward_hook(_keep_shape(shapes, name))
+    image, counts = run_twin(twin, image_size, channels)
     layers = [_layer(name, module, shapes[name], counts[name]) for name, module in rows if name in shapes]
     return Summary(
         model=type(model).__name__,
@@ -91,25 +88,21 @@ def macs(model: nn.Module, image_size: Size | None = None, *, channels: int | No
 
     Arguments and errors: those of :func:`summary`. A module that is not called itself has 0, also where its parts are called.
     """
-    return _run_on_meta(model, image_size, channels)[1]
+    return run_twin(meta_twin(model), image_size, channels)[1]
 
 
-def _run_on_meta(
-    model: nn.Module, image_size: Size | None, channels: int | None
+def run_twin(
+    twin: nn.Module, image_size: Size | None = None, channels: int | None = None
 ) -> tuple[tuple[int, ...], dict[str, int]]:
-    """The shape of the image, and the multiply-adds of every module by its name, of the model under ``""``."""
-    size = getattr(model, "image_size", None) or 224 if image_size is None else image_size
+    """Run a model's :func:`~vitblocks.inspect.twin.meta_twin`: the image's shape, and the multiply-adds as :func:`macs` gives them."""
+    size = getattr(twin, "image_size", None) or 224 if image_size is None else image_size
     height, width = to_pair(size, "image_size")
-    image = torch.empty(1, _channels(model) if channels is None else channels, height, width, device="meta")
-    state = {name: torch.empty_like(t, device="meta") for name, t in _tensors(model)}
-    image = image.to(next((t.dtype for t in state.values() if t.is_floating_point()), image.dtype))
-    counter = FlopCounterMode(display=False)
-    with evaluating(model), torch.no_grad(), counter:
-        functional_call(model, state, (image,))
-    flops = counter.get_flop_counts()
-    root = type(model).__name__
-    counts = {name: sum(flops.get(f"{root}.{name}", {}).values()) // 2 for name, _ in model.named_modules() if name}
-    return tuple(image.shape[1:]), {"": counter.get_total_flops() // 2, **counts}
+    image = torch.empty(1, _channels(twin) if channels is None else channels, height, width, device="meta")
+    floating = (t.dtype for t in (*twin.parameters(), *twin.buffers()) if t.is_floating_point())
+    image = image.to(next(floating, image.dtype))
+    with torch.no_grad(), uncompiled(), counting(twin) as counts:
+        twin(image)
+    return tuple(image.shape[1:]), counts
 
 
 def _rows(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -138,11 +131,6 @@ def _keep_shape(shapes: dict[str, tuple[int, ...]], name: str) -> Any:
             shapes[name] = tuple(x.shape[1:])
 
     return hook
-
-
-def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    yield from model.named_parameters()
-    yield from model.named_buffers()
 
 
 def _channels(model: nn.Module) -> int:

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from ..embed.adaptors import OnSequence
 from ..grid import Grid, split_prefix
+from ..inspect.twin import meta_twin
 from ..model import Stage, is_block
 
 Change: TypeAlias = Callable[[Tensor, Grid], tuple[Tensor, Grid]]
@@ -224,8 +224,7 @@ def _mixes(layer: nn.Module) -> bool:
 @torch.no_grad()
 def _on_meta(module: nn.Module, *args: Any) -> Any:
     """What the module gives on the meta device: shapes at no cost, and what the contract raises. The module stays as it is."""
-    tensors = {name: t.to("meta") for name, t in (*module.named_parameters(), *module.named_buffers())}
-    return functional_call(module, tensors, args)
+    return meta_twin(module)(*args)
 
 
 @torch.no_grad()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
 
-from ..inspect.summary import macs
+from ..inspect.summary import run_twin
+from ..inspect.twin import meta_twin
 from .family import Call
 
 
@@ -24,33 +24,30 @@ class Count:
 
 
 def count(model: nn.Module, names: Collection[str], sample: Tensor | None) -> Count:
-    """Count a model for an image like those of the sample, or of the size that the model was made for."""
+    """Count a model, and follow the layers named, for an image like those of the sample, or of the size that the model was made for."""
+    return count_twin(meta_twin(model), names, sample)
+
+
+def count_twin(model: nn.Module, names: Collection[str], sample: Tensor | None) -> Count:
+    """:func:`count` by a twin that was made already."""
     size = getattr(model, "image_size", None) if sample is None else (sample.shape[-2], sample.shape[-1])
     if size is None or (sample is not None and sample.dim() != 4):
         return Count(reason="no sample of images was given, and the model was made for no size")
     counted = Count()
-    with following(model, names, counted.calls):
-        try:
-            counted.macs = macs(model, size, channels=None if sample is None else sample.shape[1])
-        except Exception as error:
-            # What depends on values, or an operator of another package, cannot run without any.
-            counted.reason, counted.error = f"on the meta device the model raises {error!r}", error
+    for name in names:
+        model.get_submodule(name).register_forward_pre_hook(_note(name, counted.calls))
+    try:
+        counted.macs = run_twin(model, size, None if sample is None else sample.shape[1])[1]
+    except Exception as error:
+        # What depends on values, or an operator of another package, cannot run without any.
+        counted.reason, counted.error = f"on the meta device the model raises {error!r}", error
     return counted
 
 
-@contextmanager
-def following(model: nn.Module, names: Collection[str], calls: dict[str, Call]) -> Iterator[None]:
-    """Keep what each of the named layers is called with first, tensors as their shapes."""
+def _note(name: str, calls: dict[str, Call]) -> Any:
+    """A hook that keeps what a layer is called with first, tensors as their shapes."""
 
-    def note(name: str) -> Any:
-        def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
-            calls.setdefault(name, tuple(tuple(a.shape) if isinstance(a, Tensor) else a for a in args))
+    def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
+        calls.setdefault(name, tuple(tuple(a.shape) if isinstance(a, Tensor) else a for a in args))
 
-        return hook
-
-    handles = [model.get_submodule(name).register_forward_pre_hook(note(name)) for name in names]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    return hook

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..inspect.twin import meta_twin
 from .calibrate import calibrating, fresh_norms
-from .count import Count, count
+from .count import Count, count, count_twin
 from .family import Call
 from .ledger import Ledger
 from .norm import NORM
@@ -243,11 +245,13 @@ def _count_after(model: nn.Module, report: SwapReport, before: Count, sample: Te
     report.uncounted = before.reason
     if before.macs is None:
         return
-    with tracing(report.replacements) as trace:
-        after = count(model, (), sample)
+    twin = meta_twin(model)
+    there = [replace(replacement, new=twin.get_submodule(replacement.name)) for replacement in report.replacements]
+    with tracing(there) as trace:
+        after = count_twin(twin, (), sample)
         if isinstance(after.error, (ValueError, AttributeError)) and sample is None:
             size = getattr(model, "image_size", None)
-            raise _failure(after.error, trace, report.replacements, f"the model's image_size {size}") from after.error
+            raise _failure(after.error, trace, there, f"the model's image_size {size}") from after.error
     _refuse_bypassed(trace, report.replacements)
     report.uncounted = after.reason
     if after.macs is None:

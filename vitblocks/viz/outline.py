@@ -15,7 +15,8 @@ from ..feedforward import ConvFeedForward, GatedMlp, Mlp
 from ..grid import Grid, Size, to_pair
 from ..inspect.extract import token_pairs
 from ..inspect.frames import towers_of
-from ..inspect.summary import macs
+from ..inspect.summary import run_twin
+from ..inspect.twin import meta_twin
 from ..model import Model, Stage
 from ..prefix import PerToken
 
@@ -68,18 +69,11 @@ def outline(model: nn.Module, image_size: Size | None = None) -> Outline:
     """
     named = dict(parts_of(model))
     given: dict[str, dict[str, list[Tokens]]] = {part: {} for part in named}
-    handles = [
-        model.get_submodule(name).register_forward_hook(note(given[part], tower))
-        for part, names in named.items()
-        for name, tower in names.items()
-    ]
-    image: list[tuple[int, ...]] = []
-    handles.append(model.register_forward_pre_hook(lambda _, inputs: image.append(tuple(inputs[0].shape[1:]))))
-    try:
-        counts = macs(model, image_size)
-    finally:
-        for handle in handles:
-            handle.remove()
+    twin = meta_twin(model)
+    for part, names in named.items():
+        for name, tower in names.items():
+            twin.get_submodule(name).register_forward_hook(note(given[part], tower))
+    image, counts = run_twin(twin, image_size)
     strides = strides_of(model)
     parts = []
     for part, names in named.items():
@@ -90,7 +84,7 @@ def outline(model: nn.Module, image_size: Size | None = None) -> Outline:
         cost = sum(counts[name] for name in names)
         moves = [Group((line,), moves=True) for module in modules for line in transition_words(module)]
         parts.append(Part(part, moves + repeated(words), tokens, strides.get(part), params, cost))
-    return Outline(type(model).__name__, image[0], parts)
+    return Outline(type(model).__name__, image, parts)
 
 
 def parts_of(model: nn.Module) -> Iterator[tuple[str, dict[str, str]]]:
