@@ -670,6 +670,70 @@ def test_undo_in_order() -> None:
     assert parts(model) == held
 
 
+def trained(model: nn.Module, steps: int = 2) -> tuple[torch.optim.Optimizer, Callable[[], float]]:
+    """An optimizer with a group without weight decay, after some steps; and a step of it."""
+    many = [p for p in model.parameters() if p.dim() > 1]
+    few = [p for p in model.parameters() if p.dim() < 2]
+    optimizer = torch.optim.AdamW(
+        [{"params": many, "weight_decay": 0.1}, {"params": few, "weight_decay": 0.0}], lr=1e-2
+    )
+    x = images()
+
+    def step() -> float:
+        optimizer.zero_grad()
+        loss = model(x).square().mean()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    for _ in range(steps):
+        step()
+    return optimizer, step
+
+
+def in_groups(optimizer: torch.optim.Optimizer) -> list[set[int]]:
+    return [set(map(id, group["params"])) for group in optimizer.param_groups]
+
+
+def test_an_optimizer_is_brought_along_and_back() -> None:
+    model = vit()
+    optimizer, step = trained(model)
+    before, moments = in_groups(optimizer), {id(p): s["exp_avg"].clone() for p, s in optimizer.state.items()}
+    report = swap_attention(model, ReducedAttention, reduction=2)
+    assert "report.update(optimizer)" in str(report)
+    report.update(optimizer)
+    many, few = in_groups(optimizer)
+    assert many == {id(p) for p in model.parameters() if p.dim() > 1}
+    assert few == {id(p) for p in model.parameters() if p.dim() < 2}
+    assert all(torch.equal(s["exp_avg"], moments[id(p)]) for p, s in optimizer.state.items() if id(p) in moments)
+    attn, old = attention_of(model, report.layers[0].name), report.replacements[0].old
+    proj, was = attn.get_parameter("proj.weight"), old.get_parameter("proj.weight")
+    assert torch.equal(optimizer.state[proj]["exp_avg"], moments[id(was)])
+    assert {id(p) for p in optimizer.state} <= many | few
+    new = {key: attn.get_parameter(key).clone() for key in report.layers[0].new}
+    assert new
+    first, last = step(), [step() for _ in range(10)][-1]
+    assert last < first
+    assert not any(torch.equal(value, attn.get_parameter(key)) for key, value in new.items())
+    report.undo()
+    report.update(optimizer)
+    assert in_groups(optimizer) == before
+
+
+def test_a_frozen_layers_successor_stays_out_of_the_optimizer() -> None:
+    model = vit()
+    head = list(model.head.parameters())
+    optimizer = torch.optim.SGD(head, lr=0.1)
+    swap_attention(model, TalkingHeadsAttention).update(optimizer)
+    assert in_groups(optimizer) == [set(map(id, head))]
+
+
+def test_an_optimizer_of_another_model_is_refused() -> None:
+    report = swap_attention(vit(), TalkingHeadsAttention)
+    with pytest.raises(ValueError, match="optimizer has no parameter of this ViT"):
+        report.update(torch.optim.SGD(vit().parameters(), lr=0.1))
+
+
 # ---- afterwards -----------------------------------------------------------------------------------------------------
 
 AFTER: list[tuple[Callable[[], Model], type[Attention], dict[str, Any]]] = [

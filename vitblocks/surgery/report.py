@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import chain
 
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from ..inspect.table import aligned
 from .family import Family
 from .ledger import Ledger
+from .optimizer import Moved, move
 from .record import Record, forget
 
 
@@ -157,6 +160,25 @@ class SwapReport:
             forget(self.model, self.config)
         self.undone = True
 
+    def update(self, optimizer: Optimizer) -> None:
+        """Bring an optimizer that was made before the swap to the parameters that the model has now; after :meth:`undo` brings it back.
+
+        Parameters of the layers that are gone leave it with their state, those of the layers that came are put into the groups of what they
+        stand for. State and groups of all others stay, and a parameter that was carried over under its own name keeps its state.
+
+        Raises:
+            ValueError: the optimizer has no parameter of the model.
+        """
+        assert self.model is not None
+        layers = [(r.new, r.old) if self.undone else (r.old, r.new) for r in self.replacements]
+        known = {id(parameter) for module in (self.model, *chain(*layers)) for parameter in module.parameters()}
+        if not any(id(parameter) in known for group in optimizer.param_groups for parameter in group["params"]):
+            raise ValueError(
+                f"optimizer has no parameter of this {type(self.model).__name__}: give the one that trains it"
+            )
+        kept = [frozenset(layer.carried) for layer in self.layers]
+        move(optimizer, [Moved(*both, names) for both, names in zip(layers, kept, strict=True)], self.model)
+
     def __str__(self) -> str:
         header = ("layer", "before", "after", "carried", "new", "dropped", "parameters", "MACs")
         rows = [header, *(_row(layer) for layer in self.layers)]
@@ -171,6 +193,7 @@ class SwapReport:
             f"MACs of the model: {_change(self.macs_before, self.macs_after) if counted else f'not counted, {self.uncounted}'}"
         )
         lines.append(_drift(self.drift))
+        lines.append("An optimizer made before the swap has the old parameters: report.update(optimizer).")
         return "\n".join(line.rstrip() for line in lines)
 
 
