@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -93,6 +94,37 @@ def test_output_that_cannot_be_a_folder(tmp_path: Path, capsys: pytest.CaptureFi
     assert (tmp_path / "file").read_text() == "in the way"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")
+def test_ctrl_c_is_one_line_and_leaves_whole_files(tmp_path: Path) -> None:
+    command = [sys.executable, "-u", "-m", "vitblocks.demo", "--threads", "1", "--output", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        assert run.stderr is not None
+        while "to train on" not in (line := run.stdout.readline()):
+            assert line, run.stderr.read()
+        run.send_signal(signal.SIGINT)
+        _, said = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert said.strip() == "vitblocks-demo: interrupted"
+    assert {path.name for path in tmp_path.iterdir()} == {"model.png", "model.md"}
+    assert matplotlib.image.imread(tmp_path / "model.png").size
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of Unix")
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    import resource
+
+    def small_files() -> None:  # to the writer a disk that takes no more looks the same
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+    command = [sys.executable, "-m", "vitblocks.demo", "--quiet", "--threads", "1", "--output", str(tmp_path)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=small_files)
+    assert run.returncode == 2
+    assert len(run.stderr.strip().splitlines()) == 1
+    assert "model.png" in run.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_missing_extras_are_named(tmp_path: Path) -> None:
     block = f"import sys; sys.modules.update(dict.fromkeys({sorted(EXTRAS)!r}))"
     script = f"{block}; from vitblocks.demo import main; main(sys.argv[1:])"
@@ -120,6 +152,7 @@ def test_every_parameter_of_the_hybrid_gets_a_gradient() -> None:
         assert parameter.grad.abs().max() > 0, name
 
 
+@pytest.mark.slow  # a minute; its parts are compiled one by one in test_compile.py
 def test_hybrid_compiles_whole() -> None:
     model = hybrid().eval()
     images = torch.rand(3, 1, 16, 16)

@@ -77,7 +77,11 @@ def make_folder(folder: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo; the exit code. Exits with 2 and one line for an argument or a folder that will not do, or a missing extra."""
+    """Run the demo; the exit code.
+
+    Exits with one line and 2 for an argument or a folder that will not do, a missing extra or a full disk, and 130 where it was
+    interrupted. Files are whole or not there.
+    """
     command = parser()
     options = Options(**vars(command.parse_args(arguments)))
     missing = [name for module, name in EXTRAS.items() if find_spec(module) is None]
@@ -88,6 +92,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         command.error(f"argument --output: cannot write to {str(options.output)!r}: {error.strerror}")
     # Imported this late so that --help and errors come at once, and without the extras.
-    from .run import run
+    try:
+        from .run import run
 
-    return run(options)
+        return run(options)
+    except KeyboardInterrupt:
+        command.exit(130, f"\n{command.prog}: interrupted\n")
+    except OSError as error:
+        command.exit(2, f"\n{command.prog}: {error}\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor, nn
 
+from ..checkpoint.files import write_whole
 from ..model import Model
 from ..viz.drawing import (
     ACCENT,
@@ -36,7 +38,9 @@ DOTS: dict[str, Any] = {"marker": "o", "markersize": 3.5}
 
 
 def save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, dpi=120, facecolor=PAPER)
+    picture = BytesIO()
+    figure.savefig(picture, format=path.suffix[1:], dpi=120, facecolor=PAPER)
+    write_whole(path, [picture.getvalue()])
 
 
 def one_of_each(data: Labelled) -> Labelled:

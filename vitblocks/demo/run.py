@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .. import LocalWindowAttention, Model, swap_attention
 from ..checkpoint import load_file, save
+from ..checkpoint.files import write_whole
 from .cli import Options
 from .digits import SIDE, Labelled, digits
 from .hybrid import hybrid
@@ -89,7 +90,7 @@ def run(options: Options) -> int:
     rows = layer_rows(model, SIDE)
     console.print(layer_table(rows))
     table_picture(rows, folder / "model.png")
-    (folder / "model.md").write_text(markdown(rows) + "\n")
+    write_whole(folder / "model.md", [f"{markdown(rows)}\n".encode()])
 
     console.print(f"{len(task.data.labels)} scanned digits to train on, {len(task.held_out.labels)} held out\n")
     history = task.train("training  ", model, epochs=options.epochs, learning_rate=3e-3)
@@ -107,7 +108,7 @@ def run(options: Options) -> int:
 
     steps = EPOCHS_AFTER_SWAP * steps_per_epoch(task.data)
     results = Results(options.seed, options.epochs, history[-1].accuracy, same, right_after, steps, later[-1].accuracy)
-    (folder / "results.json").write_text(json.dumps(asdict(results), indent=2) + "\n")
+    write_whole(folder / "results.json", [f"{json.dumps(asdict(results), indent=2)}\n".encode()])
     seconds = time.perf_counter() - began
     console.print(f"\n{results}\npictures in {folder}: attention.png, training.png, model.png ({seconds:.0f} s in all)")
     return 0 if same else 1
