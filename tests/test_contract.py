@@ -60,6 +60,7 @@ from vitblocks.zoo.mobile_vit import ConvFusion, Interleaved, ResizeToMultiple
 from vitblocks.zoo.nest import BlockAggregation
 from vitblocks.zoo.pit import PoolingDownsample
 from vitblocks.zoo.regionvit import OnBothMaps, PaddedRegionalAttention, RegionalAttention, RegionalBlock
+from vitblocks.zoo.swin import RolledWindows
 from vitblocks.zoo.t2t import Unfold
 
 DIM, HEADS, HEAD_DIM = 16, 2, 8
@@ -99,6 +100,14 @@ GEOMETRIES: dict[str, tuple[Callable[..., nn.Module], dict[str, Any]]] = {
     "global, wider values": (partial(GlobalAttention, DIM, HEADS, value_dim=11), {}),
     "windows": (partial(WindowAttention, DIM, HEADS, windows=Windows((2, 3))), {}),
     "shifted windows": (partial(WindowAttention, DIM, HEADS, windows=ShiftedWindows((2, 3))), {}),
+    "windows that attend to padding": (
+        partial(WindowAttention, DIM, HEADS, windows=Windows((2, 3), padding="attended")),
+        {"prefix": (0,), "refuses": (1, 5)},
+    ),
+    "rolled windows": (
+        partial(WindowAttention, DIM, HEADS, windows=RolledWindows((2, 3))),
+        {"prefix": (0,), "refuses": (1, 5)},
+    ),
     "dilated windows": (partial(WindowAttention, DIM, HEADS, windows=DilatedWindows((2, 2), (2, 3))), {}),
     "sub-grids": (partial(WindowAttention, DIM, HEADS, windows=DilatedWindows(None, (2, 1))), {}),
     "long distance windows": (partial(WindowAttention, DIM, HEADS, windows=LongDistanceWindows((2, 3), 2)), {}),
@@ -116,7 +125,10 @@ GEOMETRIES: dict[str, tuple[Callable[..., nn.Module], dict[str, Any]]] = {
     "convolutional projection": (partial(ConvProjectionAttention, DIM, HEADS), {}),
 }
 
-# Grids on which a geometry has no mask.
+SHIFTED = ("shifted windows", "rolled windows")
+"""They have a mask on every grid."""
+
+# Grids on which another geometry has no mask.
 UNMASKED: dict[str, Sequence[Grid]] = {
     "windows": WHOLE,
     "dilated windows": ((4, 6), (8, 6)),
@@ -134,7 +146,7 @@ def test_every_attend_in_every_geometry(geometry: str, attend: str) -> None:
     check_layer(lambda: make(attend=ATTENDS[attend]()), DIM, **options)
 
 
-@pytest.mark.parametrize("geometry", [name for name in GEOMETRIES if name != "shifted windows"])
+@pytest.mark.parametrize("geometry", [name for name in GEOMETRIES if name not in SHIFTED])
 def test_kernel_attention_in_every_geometry_without_masks(geometry: str) -> None:
     make, options = GEOMETRIES[geometry]
     grids = UNMASKED.get(geometry, ((4, 6), (7, 5), (3, 3)))

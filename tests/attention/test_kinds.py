@@ -176,7 +176,7 @@ def test_prefix_tokens_leave_the_logits_among_patches_as_they_are(options: dict[
 
 def test_window_arguments() -> None:
     assert LocalWindowAttention(DIM, HEADS, window=7, shift=(0, 0)).windows == Windows(7)
-    assert "windows=Windows(size=(2, 2))" in repr(WindowAttention(DIM, HEADS, windows=Windows(2)))
+    assert "windows=Windows(size=(2, 2), padding='masked')" in repr(WindowAttention(DIM, HEADS, windows=Windows(2)))
 
 
 @pytest.mark.parametrize("prefix", [0, 2])

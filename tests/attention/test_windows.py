@@ -9,8 +9,17 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
-from vitblocks.attention import DilatedWindows, Partition, ShiftedWindows, Windows
+from vitblocks import Block, Mlp, fold
+from vitblocks.attention import (
+    DilatedWindows,
+    LocalWindowAttention,
+    Partition,
+    ShiftedWindows,
+    WindowAttention,
+    Windows,
+)
 from vitblocks.attention.windows import PADDING, labels_mask
+from vitblocks.grid import to_map, to_tokens
 
 sides = st.integers(1, 9)
 sizes = st.tuples(st.integers(1, 5), st.integers(1, 5))
@@ -156,3 +165,37 @@ def test_bad_arguments() -> None:
         DilatedWindows(2, (0, 1))
     with pytest.raises(ValueError, match=r"windows needs tokens on an \(H, W\) grid, got grid \(4,\)"):
         Windows(2).split(torch.zeros(1, 4, 1), (4,))
+    with pytest.raises(ValueError, match="padding must be one of 'masked', 'attended', got 'zeros'"):
+        Windows(2, padding="zeros")
+    with pytest.raises(ValueError, match="padding must be one of 'masked', 'attended', got None"):
+        DilatedWindows(2, padding=None)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(["plain", "shifted", "dilated"]), sizes, st.data(), sides, sides)
+def test_padding_that_is_attended_to_is_zeros_on_a_larger_map(
+    kind: str, size: tuple[int, int], data: st.DataObject, height: int, width: int
+) -> None:
+    """Attention on the map, and on the map with zeros around it that windows divide, are the same."""
+    shift = tuple(data.draw(st.integers(0, s - 1)) for s in size)
+    windows: Partition = {
+        "plain": Windows(size, padding="attended"),
+        "shifted": ShiftedWindows(size, (shift[0], shift[1]), padding="attended"),
+        "dilated": DilatedWindows(size, 2, padding="attended"),
+    }[kind]
+    attn = WindowAttention(4, 2, windows=windows).double()
+    x = torch.randn(2, height * width, 4, dtype=torch.float64)
+    rows, columns = windows.padded((height, width))
+    larger = torch.nn.functional.pad(to_map(x, (height, width)), (0, columns - width, 0, rows - height))
+    expected = to_map(attn(to_tokens(larger)[0], (rows, columns)), (rows, columns))[:, :, :height, :width]
+    torch.testing.assert_close(attn(x, (height, width)), to_tokens(expected)[0])
+
+
+def test_only_masked_padding_lets_a_norm_be_folded() -> None:
+    """A norm before it makes other tokens than zeros, which are read as they are."""
+    model, x = Block(4, LocalWindowAttention(4, 2, window=2, padding="attended"), Mlp(4)), torch.randn(1, 9, 4)
+    torch.nn.init.normal_(model.norm1.bias)
+    expected = model(x, (3, 3))
+    fold(model)
+    assert isinstance(model.norm1.bias, torch.nn.Parameter)
+    torch.testing.assert_close(model(x, (3, 3)), expected)

@@ -27,6 +27,8 @@ from vitblocks import (
     ViT,
     checkpoint as ck,
 )
+from vitblocks.position import resize_table, resize_table_as_dino, resize_table_as_timm
+from vitblocks.position.resize import Resize
 
 
 def vit(**options: Any) -> ViT:
@@ -369,7 +371,8 @@ def test_a_model_without_key_maps() -> None:
 
 @pytest.mark.parametrize(("layout", "pool"), [("timm", "cls"), ("timm", "mean"), ("vit_pytorch", "cls")])
 def test_positions_are_resized_in_two_dimensions(layout: str, pool: str) -> None:
-    source, target = vit(pool=pool), vit(image_size=(16, 12), pool=pool)
+    how = {"timm": resize_table_as_timm}.get(layout, resize_table)
+    source, target = vit(pool=pool, resize=how), vit(image_size=(16, 12), pool=pool)
     state = ck.export(source, layout)
     with pytest.raises(ValueError, match=r"misshaped: 1"):
         ck.load(target, state, layout=layout)
@@ -379,6 +382,17 @@ def test_positions_are_resized_in_two_dimensions(layout: str, pool: str) -> None
     # What the smaller model makes of the larger image by itself.
     image = torch.randn(1, 3, 16, 12)
     torch.testing.assert_close(target.eval()(image), source.eval()(image))
+
+
+@pytest.mark.parametrize("how", [resize_table, resize_table_as_dino])
+def test_positions_are_resized_as_asked_for(how: Resize) -> None:
+    source, target = vit(resize=how), vit(image_size=(4, 20))
+    state = ck.export(source, "timm")
+    ck.load(target, state, layout="timm", resize=how)
+    image = torch.randn(1, 3, 4, 20)
+    torch.testing.assert_close(target.eval()(image), source.eval()(image))
+    converted = ck.convert(target, state, "timm", resize=how)
+    assert all(torch.equal(converted[key], value) for key, value in target.state_dict().items())
 
 
 def test_relative_bias_is_resized_and_other_differences_are_not() -> None:

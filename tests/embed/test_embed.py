@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from vitblocks.embed import (
 )
 from vitblocks.embed.adaptors import map_stride, sliding_grid
 from vitblocks.embed.inverted_residual import make_divisible
-from vitblocks.grid import Size, to_map, to_tokens
+from vitblocks.grid import Grid, Size, to_map, to_tokens
 from vitblocks.norm import LayerNorm
 from vitblocks.testing import check_layer
 from vitblocks.zoo.crossformer import CrossScaleConv
@@ -91,6 +92,38 @@ def test_patch_merging_orders_neighbours_by_column_then_row() -> None:
             around = [(2 * i + di) * 6 + 2 * j + dj for di, dj in ((0, 0), (1, 0), (0, 1), (1, 1))]
             expected = merge.proj(merge.norm(torch.cat([x[:, place] for place in around], dim=-1)))
             torch.testing.assert_close(y[:, i * 3 + j], expected)
+
+
+def test_patch_merging_pads_maps_that_do_not_divide() -> None:
+    merge = PatchMerging(DIM, 5, patch_size=(2, 3)).double()
+    x = torch.randn(2, 3 * 4, DIM, dtype=torch.float64)
+    y, grid = merge(x, (3, 4))
+    padded = F.pad(to_map(x, (3, 4)), (0, 2, 0, 1))
+    assert grid == (2, 2)
+    torch.testing.assert_close(y, merge(*to_tokens(padded))[0])
+
+
+@pytest.mark.parametrize(
+    "make", [lambda **options: ConvEmbed((4, 3), DIM, **options), partial(ConvDownsample, 3, DIM, 4)]
+)
+def test_what_fills_no_whole_patch_is_padded_or_left_out(make: Any) -> None:
+    x = image(13, 10)
+
+    def given(remainder: str, x: Tensor) -> tuple[Tensor, Grid]:
+        torch.manual_seed(0)
+        module = make(remainder=remainder).double()
+        return module(x) if isinstance(module, ConvEmbed) else module(*to_tokens(x))
+
+    step = given("drop", x)[1]
+    rows, columns = step[0], step[1]
+    padded, grid = given("pad", x)
+    assert grid == (rows + 1, columns + 1)
+    whole = F.pad(x, (0, 12 - 10, 0, 16 - 13))
+    torch.testing.assert_close(padded, given("refuse", whole)[0])
+    dropped, _ = given("drop", x)
+    torch.testing.assert_close(dropped, to_tokens(to_map(padded, grid)[:, :, :rows, :columns])[0])
+    with pytest.raises(ValueError, match="does not divide into patches"):
+        given("refuse", x)
 
 
 def test_conv_downsample_and_its_prefix() -> None:
@@ -164,10 +197,8 @@ def test_inverted_residuals_add_their_input_where_the_shape_is_kept() -> None:
             lambda x: PatchMerging(3).double()(x.flatten(2).mT, (8, 12, 1)),
             r"needs tokens on an \(H, W\) grid",
         ),
-        (
-            lambda x: PatchMerging(3).double()(x[:, :, :3].flatten(2).mT, (3, 8)),
-            r"\(3, 8\) does not divide into patches of \(2, 2\)",
-        ),
+        (lambda x: ConvEmbed(4, DIM, remainder="keep"), "remainder must be one of 'refuse', 'pad', 'drop', got 'keep'"),
+        (lambda x: ConvEmbed(4, DIM, remainder="drop").double()(x[..., :3]), r"\(4, 4\) or more would do"),
         (
             lambda x: Downsample(nn.Conv2d(3, 3, 2, 2)).double()(x.flatten(2).mT, (11, 8)),
             r"x carries 8 prefix token\(s\) that this Downsample cannot place",

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vitblocks.grid import Grid
 from vitblocks.position import PEG, LearnedPosition, SinePosition1d, SinePosition2d
-from vitblocks.position.resize import resize_table, resize_table_as_dino
+from vitblocks.position.resize import resize_table, resize_table_as_dino, resize_table_as_timm
 from vitblocks.position.sine import sine_1d, sine_2d
 
 DIM = 8
@@ -127,6 +127,19 @@ def test_dinos_resize_reads_places_by_its_own_factor() -> None:
     layer, x = LearnedPosition(2, 4, resize=resize_table_as_dino), torch.zeros(1, 35, 2)
     image = layer.table.mT.reshape(1, 2, 4, 4)
     torch.testing.assert_close(layer(x, (7, 5)), resize_table_as_dino(image, (7, 5)).flatten(2).mT)
+
+
+def test_timms_resize_is_antialiased_in_single() -> None:
+    table = torch.randn(1, 2, 8, 6, dtype=torch.float64)
+    resized = resize_table_as_timm(table, (3, 4))
+    expected = F.interpolate(table.float(), (3, 4), mode="bicubic", antialias=True)
+    assert resized.dtype == torch.float64
+    assert torch.equal(resized, expected.double())
+    assert not torch.allclose(resized, resize_table(table, (3, 4)))
+    assert resize_table_as_timm(table, (8, 6)) is table
+    layer, x = LearnedPosition(2, (8, 6), resize=resize_table_as_timm), torch.zeros(1, 12, 2)
+    image = layer.table.mT.reshape(1, 2, 8, 6)
+    torch.testing.assert_close(layer(x, (3, 4)), resize_table_as_timm(image, (3, 4)).flatten(2).mT)
 
 
 def test_bad_arguments() -> None:

@@ -34,6 +34,7 @@ from vitblocks import (
 from vitblocks.grid import num_prefix
 from vitblocks.objectives.views import ColorAugmentation, RandomCrop
 from vitblocks.pool import PrefixMeanPool
+from vitblocks.position import resize_table, resize_table_as_dino, resize_table_as_timm
 from vitblocks.recipe.values import note_of
 from vitblocks.surgery.pool import NormAfter
 from vitblocks.zoo.ats_vit import TrimPadding
@@ -58,6 +59,9 @@ def dino(**options: Any) -> Dino:
 MODELS: dict[str, Callable[[], nn.Module]] = {
     **{name: tiny.build for name, tiny in TINY.items()},
     "ViT, other options": lambda: vit(pool="mean", drop_path=0.1, dropout=0.1, embed=LinearEmbed((8, 8), 16)),
+    "ViT, positions as timm": lambda: vit(resize=resize_table_as_timm),
+    "ViT, bilinear positions": lambda: vit(resize=partial(resize_table, mode="bilinear")),
+    "ViT, positions as DINO": lambda: vit(resize=resize_table_as_dino),
     "RegionViT, carried padding": lambda: TINY["RegionViT"].build(carry_padding=True),
     "T2TViT, performer": lambda: TINY["T2TViT"].build(token_layer=token_performer),
     "CrossViT, resized": lambda: zoo.CrossViT(

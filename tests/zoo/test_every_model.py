@@ -49,6 +49,36 @@ def test_rectangles(name: str) -> None:
         assert model(torch.randn(1, 3, *shape)).isfinite().all()
 
 
+ANY_SIZE = {
+    "CCT",
+    "CrossFormer",
+    "CvT",
+    "DistillablePiT",
+    "DistillableT2TViT",
+    "LeViT",
+    "MobileViT",
+    "PiT",
+    "RegionViT",
+    "Swin",
+    "T2TViT",
+    "TwinsPCPVT",
+    "TwinsSVT",
+}
+"""Their patches overlap or are few pixels wide, and whatever does not fit is padded or left out as in the published code. The published
+code of all others takes images that divide into patches alone."""
+
+
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_sizes_of_detection(name: str) -> None:
+    model = TINY[name].build().to("meta").eval()
+    if name in ANY_SIZE:
+        assert model(torch.empty(1, 3, 800, 1333, device="meta")).shape == (1, 5)
+    else:
+        with pytest.raises(ValueError, match=r"\(800, 1332\) or \(800, 1336\) would"):
+            model(torch.empty(1, 3, 800, 1333, device="meta"))
+        assert model(torch.empty(1, 3, 800, 1336, device="meta")).shape == (1, 5)
+
+
 @pytest.mark.parametrize("name", sorted(TINY))
 def test_float16_stays_close(name: str) -> None:
     """Epsilons must not vanish, and nothing may overflow: within a few thousandths of float32."""

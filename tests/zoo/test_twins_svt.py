@@ -49,8 +49,22 @@ def test_one_head_for_every_32_channels() -> None:
 
 def test_sizes_that_windows_do_not_divide_are_padded() -> None:
     assert svt().eval()(torch.randn(1, 3, 96, 160)).isfinite().all()
-    with pytest.raises(ValueError, match="does not divide into patches"):
-        svt()(torch.randn(1, 3, 66, 64))
+
+
+def test_what_fills_no_whole_patch_is_left_out() -> None:
+    model = svt().eval()
+    image = torch.randn(1, 3, 103, 75)
+    assert [grid for _, grid in model.forward_stages(image)] == [(25, 18), (12, 9), (6, 4), (3, 2)]
+    assert torch.equal(model(image), model(image[..., :100, :72]))
+    with pytest.raises(ValueError, match=r"\(2, 2\) or more would do"):
+        pcpvt(reductions=(1, 1, 1, 1))(image[..., :31])
+
+
+def test_padding_is_masked_unless_asked_for() -> None:
+    masked, attended = svt().double().eval(), svt(padding="attended").double().eval()
+    attended.load_state_dict(masked.state_dict())
+    image = torch.randn(1, 3, 75, 75, dtype=torch.float64)
+    assert (masked(image) - attended(image)).abs().max() > 1e-4 * masked(image).abs().max()
 
 
 def test_a_map_smaller_than_the_reduction_is_refused() -> None:

@@ -9,10 +9,10 @@ from einops import repeat
 from torch import Tensor
 from typing_extensions import Unpack
 
-from ..grid import Grid, Size, split_prefix
+from ..grid import Grid, Size, require_no_prefix, split_prefix
 from ..registry import part
 from .base import SelfAttention, SelfAttentionOptions, Steps, merge_heads, split_heads
-from .windows import DilatedWindows, Partition, ShiftedWindows, Windows
+from .windows import DilatedWindows, Padding, Partition, ShiftedWindows, Windows
 
 if TYPE_CHECKING:
     from ..inspect.places import Call, Pair
@@ -22,15 +22,18 @@ if TYPE_CHECKING:
 class WindowAttention(SelfAttention):
     """Self-attention within the windows of a partition: ``(B, N, dim) -> (B, N, dim)``, any ``(H, W)``, padded to whole windows.
 
-    Every window sees the prefix tokens as well, and they see everything. A position bias is asked for the window's grid.
+    Every window sees the prefix tokens as well, and they see everything. A position bias is asked for the window's grid. Padding is
+    zeros before the projection; the partition says whether it is masked or attended to.
 
     Args:
         windows: a :class:`~vitblocks.attention.windows.Partition`, such as ``Windows(7)``.
         head_dim, value_dim, qkv, qkv_bias, rotary, proj, attend, position_bias, dropout: see
             :class:`~vitblocks.attention.SelfAttention`.
+
+    Raises:
+        ValueError: in ``forward``, with prefix tokens if padding is attended to.
     """
 
-    reads = ("qkv",)
     writes = "proj"
     hidden_by = "attend"
 
@@ -39,6 +42,11 @@ class WindowAttention(SelfAttention):
     ) -> None:
         super().__init__(dim, heads, **options)
         self.windows = windows
+
+    @property
+    def reads(self) -> tuple[str, ...] | None:
+        # Zeros that are attended to are read as they are: nothing that was done to the tokens before was done to them.
+        return ("qkv",) if self.windows.padding == "masked" else None
 
     @property
     def steps(self) -> Steps | None:
@@ -58,6 +66,8 @@ class WindowAttention(SelfAttention):
         window = self.windows.window(grid)
         mask = self.windows.mask(grid, x)
         if prefix.shape[1]:
+            if self.windows.padding == "attended":
+                require_no_prefix(x, grid, "attention that sees padding")
             return self._with_prefix(x, grid, prefix.shape[1], mask)
         return self.windows.join(self.mix(self.windows.split(patches, grid), window, mask=mask), grid)
 
@@ -95,15 +105,24 @@ class LocalWindowAttention(WindowAttention):
     Args:
         window: size of a window, an int or a (height, width).
         shift: how far the windows are shifted; 0 for not at all.
+        padding: what becomes of the padding to whole windows, ``"masked"`` or ``"attended"``.
         head_dim, value_dim, qkv, qkv_bias, rotary, proj, attend, position_bias, dropout: see
             :class:`~vitblocks.attention.SelfAttention`.
     """
 
     def __init__(
-        self, dim: int, heads: int = 8, *, window: Size = 7, shift: Size = 0, **options: Unpack[SelfAttentionOptions]
+        self,
+        dim: int,
+        heads: int = 8,
+        *,
+        window: Size = 7,
+        shift: Size = 0,
+        padding: Padding = "masked",
+        **options: Unpack[SelfAttentionOptions],
     ) -> None:
         plain = shift in (0, (0, 0))
-        super().__init__(dim, heads, windows=Windows(window) if plain else ShiftedWindows(window, shift), **options)
+        windows = Windows(window, padding=padding) if plain else ShiftedWindows(window, shift, padding=padding)
+        super().__init__(dim, heads, windows=windows, **options)
 
 
 @part
@@ -111,7 +130,7 @@ class DilatedWindowAttention(WindowAttention):
     """Attention among tokens that lie ``dilation`` apart (CrossFormer's long distance, arXiv:2108.00154, Section 3.2).
 
     Args:
-        window, dilation: see :class:`~vitblocks.attention.DilatedWindows`.
+        window, dilation, padding: see :class:`~vitblocks.attention.DilatedWindows`.
         head_dim, value_dim, qkv, qkv_bias, rotary, proj, attend, position_bias, dropout: see
             :class:`~vitblocks.attention.SelfAttention`.
     """
@@ -123,6 +142,7 @@ class DilatedWindowAttention(WindowAttention):
         *,
         window: Size | None = 7,
         dilation: Size = 8,
+        padding: Padding = "masked",
         **options: Unpack[SelfAttentionOptions],
     ) -> None:
-        super().__init__(dim, heads, windows=DilatedWindows(window, dilation), **options)
+        super().__init__(dim, heads, windows=DilatedWindows(window, dilation, padding=padding), **options)

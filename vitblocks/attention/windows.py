@@ -15,9 +15,9 @@ one takes a few lines; these are MaxViT's grid windows (arXiv:2204.01697, Sectio
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
-from typing import ClassVar
+from typing import ClassVar, Literal, TypeAlias, get_args
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +30,15 @@ from .attend import mask_bias
 
 PADDING = -1
 """The label of tokens that pad the grid to whole windows."""
+
+Padding: TypeAlias = Literal["masked", "attended"]
+"""What becomes of tokens that pad the grid to whole windows: nobody sees them, or everybody in their window does."""
+
+
+def check_padding(padding: object) -> None:
+    """Raise ValueError unless ``padding`` is one of :data:`Padding`."""
+    if padding not in get_args(Padding):
+        raise ValueError(f"padding must be one of {', '.join(map(repr, get_args(Padding)))}, got {padding!r}")
 
 
 def round_up(size: int, multiple: int) -> int:
@@ -44,13 +53,18 @@ def labels_mask(labels: Tensor, dtype: torch.dtype) -> Tensor:
 class Partition:
     """A partition of a grid into windows: ``split`` gathers patches, ``join`` puts them back, ``labels`` says which of them may meet.
 
+    The map is padded at the bottom and right to whole windows. Padding is masked, unless the partition has an attribute or a field
+    ``padding="attended"``.
+
     Attributes:
+        padding: what becomes of padding, see :data:`Padding`.
         pattern: from a map ``b H W c`` to windows ``b G n c``, where the first composite axis of the map is its rows, the second its
             columns, and the last composite axis of the windows the window's own rows ``h`` and columns ``w``. Of each side's axes, one
             may be left out of :meth:`lengths`: it counts how often the others fit, and the map is padded to whole ones.
         sides: the axes of the rows and of the columns of the map, read from the pattern.
     """
 
+    padding: Padding = "masked"
     pattern: ClassVar[str]
     sides: ClassVar[tuple[tuple[str, ...], tuple[str, ...]]]
 
@@ -108,10 +122,16 @@ class Partition:
     def labels(self, grid: Grid, device: torch.device | None = None) -> Tensor | None:
         """``(G, n)`` ints: tokens of a window meet where their labels agree. None where all of them do.
 
-        Padding has a label of its own, so that no row of a mask is empty.
+        Padding that is masked has a label of its own, so that no row of a mask is empty.
         """
+        if not self.masks_padding(grid):
+            return None
         padded = self.padded(grid)
-        return None if padded == tuple(grid) else self.split(padding_labels(grid, padded, device), padded)[0, :, :, 0]
+        return self.split(padding_labels(grid, padded, device), padded)[0, :, :, 0]
+
+    def masks_padding(self, grid: Grid) -> bool:
+        """Whether the grid is padded to whole windows, and padding is masked."""
+        return self.padding == "masked" and self.padded(grid) != tuple(grid)
 
     def mask(self, grid: Grid, like: Tensor) -> Tensor | None:
         """:meth:`labels` as a bias ``(G, 1, n, n)`` in the dtype of ``like``; None if all tokens of a window meet."""
@@ -145,14 +165,21 @@ def padding_labels(grid: Grid, padded: tuple[int, int], device: torch.device | N
 class Windows(Partition):
     """Windows side by side (Twins, arXiv:2104.13840, Section 3.2; Swin's regular ones, arXiv:2103.14030, Section 3.2).
 
-    A map that is smaller than the window makes the window as small as the map, along each side.
+    A map that is smaller than the window makes the window as small as the map, along each side; with ``padding="attended"`` it is padded
+    to a window.
+
+    Args:
+        size: of a window, an int or a (height, width).
+        padding: ``"masked"``, or ``"attended"`` as in the published code of Twins, and of Swin's detectors.
     """
 
     size: Size = 7
+    padding: Padding = field(default="masked", kw_only=True)
     pattern = "b (i h) (j w) c -> b (i j) (h w) c"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", to_pair(self.size, "window"))
+        check_padding(self.padding)
 
     @property
     def step(self) -> tuple[int, int]:
@@ -161,6 +188,8 @@ class Windows(Partition):
     def lengths(self, grid: Grid) -> dict[str, int]:
         height, width = image_grid(grid, "windows")
         rows, columns = to_pair(self.size)
+        if self.padding == "attended":
+            return {"h": rows, "w": columns}
         return {"h": min(rows, height), "w": min(columns, width)}
 
     def counts(self, grid: Grid) -> tuple[int, int]:
@@ -191,8 +220,8 @@ class ShiftedWindows(Windows):
     def offsets(self, grid: Grid) -> tuple[int, int]:
         """How far the map is rolled along each side."""
         assert isinstance(self.shift, tuple)
-        rows, columns = self.window(grid)
-        return (self.shift[0] if rows < grid[0] else 0, self.shift[1] if columns < grid[1] else 0)
+        (rows, columns), (height, width) = self.window(grid), image_grid(grid, "windows")
+        return (self.shift[0] if rows < height else 0, self.shift[1] if columns < width else 0)
 
     def split(self, patches: Tensor, grid: Grid) -> Tensor:
         down, right = self.offsets(grid)
@@ -203,16 +232,17 @@ class ShiftedWindows(Windows):
         return _crop(self._scatter(windows, grid).roll(self.offsets(grid), (1, 2)), grid)
 
     def labels(self, grid: Grid, device: torch.device | None = None) -> Tensor | None:
-        padded, (down, right) = self.padded(grid), self.offsets(grid)
-        if padded == tuple(grid) and not (down or right):
+        (height, width), (down, right) = self.padded(grid), self.offsets(grid)
+        if not (self.masks_padding(grid) or down or right):
             return None
         # A rolled token has wrapped around where its row or column index was below the shift.
-        rows = torch.arange(padded[0], device=device)[:, None] < down
-        columns = torch.arange(padded[1], device=device)[None, :] < right
-        wrapped = rearrange(2 * rows.long() + columns.long(), "h w -> 1 (h w) 1")
-        padding = padding_labels(grid, padded, device)
-        labels = torch.where(padding == PADDING, padding, wrapped)
-        return self.split(labels, padded)[0, :, :, 0]
+        rows = torch.arange(height, device=device)[:, None] < down
+        columns = torch.arange(width, device=device)[None, :] < right
+        labels = rearrange(2 * rows.long() + columns.long(), "h w -> 1 (h w) 1")
+        if self.masks_padding(grid):
+            padding = padding_labels(grid, (height, width), device)
+            labels = torch.where(padding == PADDING, padding, labels)
+        return self.split(labels, (height, width))[0, :, :, 0]
 
 
 @part
@@ -222,16 +252,23 @@ class DilatedWindows(Partition):
 
     The map is taken apart into ``dilation ** 2`` sub-grids, and each of them into windows of ``size``. ``size=None`` makes each
     sub-grid one window.
+
+    Args:
+        size: of a window, an int or a (height, width), or None.
+        dilation: rows and columns between two tokens of a window.
+        padding: ``"masked"`` or ``"attended"``.
     """
 
     size: Size | None = 7
     dilation: Size = 8
+    padding: Padding = field(default="masked", kw_only=True)
     pattern = "b (i h r) (j w s) c -> b (r s i j) (h w) c"
 
     def __post_init__(self) -> None:
         if self.size is not None:
             object.__setattr__(self, "size", to_pair(self.size, "window"))
         object.__setattr__(self, "dilation", to_pair(self.dilation, "dilation"))
+        check_padding(self.padding)
 
     @property
     def step(self) -> tuple[int, int]:
@@ -240,7 +277,10 @@ class DilatedWindows(Partition):
     def lengths(self, grid: Grid) -> dict[str, int]:
         height, width = image_grid(grid, "dilated windows")
         down, right = to_pair(self.dilation)
-        down, right = min(down, height), min(right, width)
+        if self.padding == "masked":
+            down, right = min(down, height), min(right, width)
         subgrid = (-(-height // down), -(-width // right))
         rows, columns = subgrid if self.size is None else to_pair(self.size)
+        if self.padding == "attended":
+            return {"h": rows, "w": columns, "r": down, "s": right}
         return {"h": min(rows, subgrid[0]), "w": min(columns, subgrid[1]), "r": down, "s": right}

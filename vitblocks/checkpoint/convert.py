@@ -8,8 +8,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from ..position.resize import Resize, resize_table
 from .report import Misshaped, Missing, Report
-from .resizing import resize_to
+from .resizing import published_by, resize_to
 from .rules import KeyMap, Pair, Pairing, Table, pair_keys
 
 
@@ -34,7 +35,7 @@ def load(
     *,
     layout: str | KeyMap,
     strict: bool = True,
-    resize: bool = False,
+    resize: bool | Resize = False,
 ) -> Report:
     """Put a checkpoint's weights into a model, whose dtype and device stay as they are.
 
@@ -43,21 +44,25 @@ def load(
         state_dict: their keys and tensors.
         layout: whose keys they are (see :func:`layouts`), or a key map.
         strict: raise unless model and checkpoint hold exactly the same; otherwise load what fits.
-        resize: resize position tables that were made for another grid, in two dimensions. Their grid must have been square.
+        resize: resize position tables that were made for another grid, in two dimensions. Their grid must have been square. True does it
+            as the code does that the layout is named after: antialiased for ``timm``, plainly otherwise. A function, such as
+            :func:`~vitblocks.position.resize_table`, resizes learned positions in its own way.
 
     Raises:
         ValueError: the layout is unknown, or ``strict`` and something is missing, unexpected or of another shape: the message is the
             report, and the model is unchanged.
         TypeError: ``state_dict`` holds something that is no tensor.
     """
-    return _load(model, state_dict, _pairing(model, layout), _describe(model, layout), strict, resize)
+    how = published_by(layout) if resize is True else resize
+    return _load(model, state_dict, _pairing(model, layout), _describe(model, layout), strict, how)
 
 
 def convert(
-    model: nn.Module, state_dict: Mapping[str, Tensor], layout: str | KeyMap, *, resize: bool = False
+    model: nn.Module, state_dict: Mapping[str, Tensor], layout: str | KeyMap, *, resize: bool | Resize = False
 ) -> dict[str, Tensor]:
     """The checkpoint as a state_dict of this model, in its dtypes and on its devices. Arguments and errors: as strict :func:`load`."""
-    converted, report = _translate(model, state_dict, _pairing(model, layout), _describe(model, layout), resize)
+    how = published_by(layout) if resize is True else resize
+    converted, report = _translate(model, state_dict, _pairing(model, layout), _describe(model, layout), how)
     if not report.ok:
         raise ValueError(str(report))
     return converted
@@ -104,7 +109,7 @@ def _load(
     pairing: Pairing,
     what: str,
     strict: bool,
-    resize: bool,
+    resize: bool | Resize,
     *,
     composition: tuple[str, ...] = (),
 ) -> Report:
@@ -118,7 +123,7 @@ def _load(
 
 @torch.no_grad()
 def _translate(
-    model: nn.Module, state_dict: Mapping[str, Tensor], pairing: Pairing, what: str, resize: bool
+    model: nn.Module, state_dict: Mapping[str, Tensor], pairing: Pairing, what: str, resize: bool | Resize
 ) -> tuple[dict[str, Tensor], Report]:
     """What of the checkpoint fits, as ours, and the report. The model is only read."""
     for key, value in state_dict.items():
@@ -141,7 +146,7 @@ def _translate(
         if found == expected:
             values = _forward(pair, theirs)
         else:
-            fitted = _resized(model, pair, theirs) if resize else None
+            fitted = _resized(model, pair, theirs, resize_table if resize is True else resize) if resize else None
             if fitted is None:
                 misshaped.append(Misshaped(pair.ours, pair.theirs, expected, found))
                 continue
@@ -176,7 +181,7 @@ def _forward(pair: Pair, theirs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         raise ValueError(f"{', '.join(pair.theirs)}: {error}") from error
 
 
-def _resized(model: nn.Module, pair: Pair, theirs: tuple[Tensor, ...]) -> Tensor | None:
+def _resized(model: nn.Module, pair: Pair, theirs: tuple[Tensor, ...], how: Resize) -> Tensor | None:
     """The value resized for the module that owns our key, or None where that is not what differs."""
     if len(pair.ours) != 1 or len(theirs) != 1:
         return None
@@ -185,4 +190,4 @@ def _resized(model: nn.Module, pair: Pair, theirs: tuple[Tensor, ...]) -> Tensor
         (value,) = pair.transform.forward(theirs)
     except (ValueError, RuntimeError, IndexError):
         return None  # a transform made for our sizes: nothing to resize
-    return resize_to(model.get_submodule(owner), name, value)
+    return resize_to(model.get_submodule(owner), name, value, how)

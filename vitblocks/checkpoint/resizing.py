@@ -9,11 +9,16 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..position import DistanceBias, LearnedPosition, RelativeBias
-from ..position.resize import resize_table
+from ..position.resize import Resize, resize_table, resize_table_as_timm
 
 
-def resize_to(owner: nn.Module, name: str, value: Tensor) -> Tensor | None:
-    """``value`` in the shape that the position table ``name`` of ``owner`` has.
+def published_by(layout: object) -> Resize:
+    """How the code that a layout is named after resizes learned positions."""
+    return resize_table_as_timm if layout == "timm" else resize_table
+
+
+def resize_to(owner: nn.Module, name: str, value: Tensor, how: Resize = resize_table) -> Tensor | None:
+    """``value`` in the shape that the position table ``name`` of ``owner`` has, learned positions resized by ``how``.
 
     None unless ``owner`` has such a table, the shapes differ in the number of places alone, and the places of ``value`` form a square.
     """
@@ -28,17 +33,17 @@ def resize_to(owner: nn.Module, name: str, value: Tensor) -> Tensor | None:
     if isinstance(owner, RelativeBias):
         return resize_places(value, (2 * owner.grid[0] - 1, 2 * owner.grid[1] - 1))
     prefix, patches = value[:, : owner.num_prefix], value[0, owner.num_prefix :]
-    resized = resize_places(patches, owner.grid)
+    resized = resize_places(patches, owner.grid, how)
     return None if resized is None else torch.cat([prefix, resized[None]], dim=1)
 
 
-def resize_places(table: Tensor, size: tuple[int, int]) -> Tensor | None:
+def resize_places(table: Tensor, size: tuple[int, int], how: Resize = resize_table) -> Tensor | None:
     """``(S*S, C) -> (H*W, C)``, bicubic in two dimensions; None if the places form no square."""
     side = isqrt(table.shape[0])
     if side == 0 or side * side != table.shape[0]:
         return None
     image = rearrange(table, "(h w) c -> 1 c h w", h=side)
-    return rearrange(resize_table(image, size), "1 c h w -> (h w) c")
+    return rearrange(how(image, size), "1 c h w -> (h w) c")
 
 
 def resize_distances(table: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import ClassVar
+from typing import ClassVar, Literal, TypeAlias, get_args
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..contract import require_plain
@@ -154,23 +155,55 @@ class Downsample(nn.Module):
         return (patches if self.prefix is None else join_prefix(self.prefix(prefix), patches)), coarse
 
 
+Remainder: TypeAlias = Literal["refuse", "pad", "drop"]
+"""What becomes of rows and columns that fill no whole patch: an error, patches filled up with zeros, or no patch for them."""
+
+
 @part
 class PatchConv2d(nn.Conv2d):
     """A convolution whose kernel is its stride: each patch of the map becomes one pixel.
 
+    Args:
+        in_channels, out_channels: channels in and out.
+        patch_size: kernel and stride, an int or a (height, width).
+        bias: whether there is one.
+        remainder: what becomes of a map that does not divide into patches. ``"refuse"`` it; ``"pad"`` it with zeros at the bottom and
+            right (Swin's detectors); ``"drop"`` what fills no whole patch at the bottom and right (Twins, and any plain convolution).
+
     Raises:
-        ValueError: in ``forward``, for a map that does not divide into patches.
+        ValueError: an unknown ``remainder``; in ``forward``, for a map that does not divide into patches and is refused, or of which
+            nothing is left.
     """
 
     is_linear = True
 
-    def __init__(self, in_channels: int, out_channels: int, patch_size: Size, *, bias: bool = True) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        patch_size: Size,
+        *,
+        bias: bool = True,
+        remainder: Remainder = "refuse",
+    ) -> None:
+        if remainder not in get_args(Remainder):
+            raise ValueError(f"remainder must be one of {', '.join(map(repr, get_args(Remainder)))}, got {remainder!r}")
         size = to_pair(patch_size, "patch_size")
         super().__init__(in_channels, out_channels, size, stride=size, bias=bias)
+        self.remainder = remainder
 
     def forward(self, image: Tensor) -> Tensor:
-        check_patches(map_size(image), (self.kernel_size[0], self.kernel_size[1]))
+        size, patch = map_size(image), (self.kernel_size[0], self.kernel_size[1])
+        if self.remainder == "refuse":
+            check_patches(size, patch)
+        elif self.remainder == "drop":
+            sliding_grid(size, patch, patch)
+        else:
+            image = F.pad(image, (0, -size[1] % patch[1], 0, -size[0] % patch[0]))
         return super().forward(image)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, remainder={self.remainder!r}"
 
 
 @part

@@ -6,7 +6,7 @@ from torch import nn
 
 from ..grid import Size, to_pair
 from ..registry import part
-from .adaptors import MapEmbed, PatchConv2d, SlidingConv2d
+from .adaptors import MapEmbed, PatchConv2d, Remainder, SlidingConv2d
 
 
 @part
@@ -23,9 +23,12 @@ class ConvEmbed(MapEmbed):
         stride: ``patch_size`` if None.
         padding: zeros around the image.
         norm: a finished module on the tokens, or None.
+        remainder: what becomes of an image that does not divide into patches side by side, see
+            :class:`~vitblocks.embed.adaptors.PatchConv2d`. Where patches overlap, what fills no whole one is left out.
 
     Raises:
-        ValueError: in ``forward``, for an image that does not divide into patches side by side, or is smaller than one that overlaps.
+        ValueError: in ``forward``, for an image that does not divide into patches side by side and is refused, or is smaller than one
+            that overlaps.
     """
 
     def __init__(
@@ -37,13 +40,14 @@ class ConvEmbed(MapEmbed):
         stride: Size | None = None,
         padding: Size = 0,
         norm: nn.Module | None = None,
+        remainder: Remainder = "refuse",
     ) -> None:
         size = to_pair(patch_size, "patch_size")
         step = size if stride is None else to_pair(stride, "stride")
         margin = to_pair(padding, "padding", minimum=0)
         side_by_side = step == size and margin == (0, 0)
         conv = (
-            PatchConv2d(channels, dim, size)
+            PatchConv2d(channels, dim, size, remainder=remainder)
             if side_by_side
             else SlidingConv2d(channels, dim, size, stride=step, padding=margin)
         )

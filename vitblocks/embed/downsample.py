@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
 from ..grid import Grid, Size, image_grid, require_no_prefix, to_pair
 from ..norm import NormFactory, layer_norm
 from ..registry import part
-from .adaptors import Downsample, PatchConv2d, check_patches
+from .adaptors import Downsample, PatchConv2d, Remainder
 
 
 @part
@@ -24,6 +25,8 @@ class ConvDownsample(Downsample):
         padding: zeros around the map.
         norm: factory of the norm on the patches that come out, with an epsilon of 1e-5 as published.
         prefix: a finished module for prefix tokens; with None they are refused.
+        remainder: what becomes of a map that does not divide into patches side by side, see
+            :class:`~vitblocks.embed.adaptors.PatchConv2d`.
     """
 
     def __init__(
@@ -36,11 +39,12 @@ class ConvDownsample(Downsample):
         padding: int = 0,
         norm: NormFactory = layer_norm(1e-5),
         prefix: nn.Module | None = None,
+        remainder: Remainder = "refuse",
     ) -> None:
         stride = kernel_size if stride is None else stride
         side_by_side = stride == kernel_size and padding == 0
         conv = (
-            PatchConv2d(dim, out_dim, kernel_size)
+            PatchConv2d(dim, out_dim, kernel_size, remainder=remainder)
             if side_by_side
             else nn.Conv2d(dim, out_dim, kernel_size, stride, padding)
         )
@@ -52,7 +56,7 @@ class PatchMerging(nn.Module):
     """Neighbouring patches side by side in one token, normed and projected (Swin, arXiv:2103.14030, Section 3.1).
 
     A transition ``(x (B, H*W, dim), grid) -> (x, grid)``. Neighbours are ordered (0, 0), (1, 0), (0, 1), (1, 1) as (row, column), as
-    published.
+    published. A map that does not divide is padded with zeros at the bottom and right, as in the authors' code.
 
     Args:
         dim, out_dim: channels in and out; ``2 * dim`` if None.
@@ -60,7 +64,7 @@ class PatchMerging(nn.Module):
         norm: factory of the norm before the projection, with an epsilon of 1e-5 as published.
 
     Raises:
-        ValueError: in ``forward``, with prefix tokens, or for a grid that does not divide.
+        ValueError: in ``forward``, with prefix tokens.
     """
 
     normed: ClassVar = {"norm": "proj"}
@@ -78,7 +82,8 @@ class PatchMerging(nn.Module):
         require_no_prefix(x, grid, "PatchMerging")
         height, width = image_grid(grid, "PatchMerging")
         down, right = self.stride
-        check_patches((height, width), self.stride)
-        coarse = (height // down, width // right)
-        merged = rearrange(x, "b (h p w q) c -> b (h w) (q p c)", h=coarse[0], p=down, w=coarse[1], q=right)
-        return self.proj(self.norm(merged)), coarse
+        image = rearrange(x, "b (h w) c -> b h w c", h=height)
+        if height % down or width % right:
+            image = F.pad(image, (0, 0, 0, -width % right, 0, -height % down))
+        merged = rearrange(image, "b (h p) (w q) c -> b (h w) (q p c)", p=down, q=right)
+        return self.proj(self.norm(merged)), (-(-height // down), -(-width // right))

@@ -4,6 +4,7 @@ from .dynamic_bias import DynamicBias
 from .learned import LearnedPosition
 from .peg import PEG
 from .relative_bias import ClassRelativeBias, DistanceBias, RelativeBias
+from .resize import resize_table, resize_table_as_dino, resize_table_as_timm
 from .rotary import Rotary2d
 from .sine import SinePosition1d, SinePosition2d
 
@@ -17,4 +18,7 @@ __all__ = [
     "Rotary2d",
     "SinePosition1d",
     "SinePosition2d",
+    "resize_table",
+    "resize_table_as_dino",
+    "resize_table_as_timm",
 ]

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeAlias
-
 import torch
 from torch import Tensor, nn
 
 from ..grid import Grid, Size, image_grid, num_prefix, to_map, to_pair, to_tokens
 from ..registry import part
-from .resize import resize_table
-
-Resize: TypeAlias = Callable[[Tensor, tuple[int, int]], Tensor]
-"""A table ``(1, C, H, W)`` and a size to ``(1, C, *size)``."""
+from .resize import Resize, resize_table
 
 
 @part
@@ -27,7 +21,8 @@ class LearnedPosition(nn.Module):
         dim: channels.
         grid: the (height, width) that the table is made for.
         num_prefix: prefix tokens that have a position too; they must be just those that ``x`` carries. With 0, prefix tokens pass by.
-        resize: how the table is resized, a :data:`Resize`.
+        resize: how the table is resized: :func:`~vitblocks.position.resize_table`,
+            :func:`~vitblocks.position.resize_table_as_timm`, :func:`~vitblocks.position.resize_table_as_dino`, or a function of your own.
 
     Raises:
         ValueError: in ``forward``, where ``x`` carries another number of prefix tokens than ``num_prefix``, if that is not 0.

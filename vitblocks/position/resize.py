@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..grid import map_size
 from ..norm import at_least_float32
+from ..registry import part
+
+Resize: TypeAlias = Callable[[Tensor, tuple[int, int]], Tensor]
+"""A table ``(1, C, H, W)`` and a size to ``(1, C, *size)``."""
 
 
+@part
 def resize_table(table: Tensor, size: tuple[int, int], mode: str = "bicubic") -> Tensor:
     """``(1, C, H, W) -> (1, C, *size)``, interpolated without antialiasing, which does not export; unchanged at its own size.
 
-    Interpolated in float32 for half-precision tables.
+    As the code of DeiT (arXiv:2012.12877) and of transformers does it. Interpolated in float32 for half-precision tables.
     """
     if map_size(table) == size:
         return table
     return F.interpolate(at_least_float32(table), size=size, mode=mode, align_corners=False).to(table.dtype)
 
 
+@part
+def resize_table_as_timm(table: Tensor, size: tuple[int, int]) -> Tensor:
+    """As :func:`resize_table`, but antialiased and always in float32, as timm does it.
+
+    The two differ for larger sizes as well: PyTorch's antialiased bicubic is that of Pillow, another cubic.
+    """
+    if map_size(table) == size:
+        return table
+    resized = F.interpolate(table.float(), size=size, mode="bicubic", align_corners=False, antialias=True)
+    return resized.to(table.dtype)
+
+
+@part
 def resize_table_as_dino(table: Tensor, size: tuple[int, int]) -> Tensor:
     """As :func:`resize_table`, but sampled as the code of DINO (arXiv:2104.14294) does it, for positions trained with it.
 

@@ -19,15 +19,11 @@ def common(config: Config) -> None:
 
 
 def twins_svt(config: Config) -> TwinsSVT:
-    """Where windows do not divide a map, timm attends to the padding and the authors' code fails; ours does not attend to it."""
+    """Where windows do not divide a map, timm attends to the padding, and the authors' code fails."""
     common(config)
     windows, reductions = config.each("wss", STAGES), config.each("sr_ratios", STAGES)
     if 1 in windows:
         raise config.refuse("wss", "with a window of 1 every block there attends globally")
-    for i, window in enumerate(windows):
-        sides = [side // (config["patch_size"] * 2**i) for side in config.image[-2:]]
-        if any(side % window for side in sides):
-            raise config.refuse("wss", f"{window} does not divide the map {sides}")
     per_stage: dict[str, Any] = {}
     for i, dim in enumerate(config.each("embed_dims", STAGES)):
         per_stage |= {
@@ -43,6 +39,7 @@ def twins_svt(config: Config) -> TwinsSVT:
         mlp_ratios=config.each("mlp_ratios", STAGES),
         depths=config.each("depths", STAGES),
         qkv_bias=config.get("qkv_bias", True),
+        padding="attended",
         **per_stage,
     )
 

@@ -8,32 +8,39 @@ from torch import nn
 
 from tests.golden.check import Builder
 from tests.golden.config import Config, pair
-from vitblocks import GlobalAttention, LinearEmbed, MeanPool, ViT, layer_norm
+from vitblocks import ConvEmbed, GlobalAttention, LinearEmbed, MeanPool, ViT, layer_norm
 from vitblocks.checkpoint import Computed, KeyMap
 from vitblocks.checkpoint.rules import Table
+from vitblocks.position import resize_table_as_timm
 from vitblocks.zoo.vit.layouts import vit_pytorch as vit_pytorch_layout
 
 
 def timm_sizes(config: Config) -> dict[str, Any]:
     """What timm's VisionTransformer and its distilled one have in common. What our ViT is without must be as it is by default there."""
-    for absent in ("qk_norm", "scale_attn_norm", "scale_mlp_norm", "no_embed_class", "pre_norm", "dynamic_img_size"):
+    for absent in ("qk_norm", "scale_attn_norm", "scale_mlp_norm", "no_embed_class", "pre_norm"):
         config.only(absent, False)
     for present in ("proj_bias", "final_norm"):
         config.only(present, True)
     config.only("reg_tokens", 0)
     config.only("pos_embed", "learn")
     config.only("fc_norm", None)
-    dim = config["embed_dim"]
+    if not config.get("dynamic_img_size", False):
+        config.same_size("img_size")
+    dim, patch = config["embed_dim"], config["patch_size"]
+    padded = config.get("dynamic_img_pad", False)
+    channels = config.get("in_chans", 3)
     return {
         "image_size": config["img_size"],
-        "patch_size": config["patch_size"],
+        "patch_size": patch,
+        "embed": ConvEmbed(patch, dim, channels=channels, remainder="pad") if padded else None,
         "num_classes": config["num_classes"],
-        "channels": config.get("in_chans", 3),
+        "channels": channels,
         "dim": dim,
         "depth": config["depth"],
         "heads": config["num_heads"],
         "mlp_dim": int(dim * config["mlp_ratio"]),
         "qkv_bias": config["qkv_bias"],
+        "resize": resize_table_as_timm,
         "activation": config.activation("act_layer"),
         "layer_scale": config.get("init_values"),
     }

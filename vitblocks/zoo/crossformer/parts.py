@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...attention.windows import DilatedWindows
-from ...embed.adaptors import check_patches
+from ...embed.adaptors import sliding_grid
 from ...grid import Grid, Size, image_grid, map_size, to_pair
 from ...registry import part
 
@@ -18,7 +18,7 @@ from ...registry import part
 class CrossScaleConv(nn.Module):
     """Convolutions of several kernel sizes with one stride, concatenated (CrossFormer, arXiv:2108.00154, Section 3.1).
 
-    ``(B, C, H, W) -> (B, dim, H / stride, W / stride)``. The smallest kernel gets half of ``dim``, the next a quarter and so on, the last
+    ``(B, C, H, W) -> (B, dim, H // stride, W // stride)``. The smallest kernel gets half of ``dim``, the next a quarter and so on, the last
     what is left. With :class:`MapEmbed` it embeds an image, with :class:`Downsample` it merges patches.
 
     Args:
@@ -28,7 +28,7 @@ class CrossScaleConv(nn.Module):
         stride: of every convolution.
 
     Raises:
-        ValueError: a kernel smaller than the stride or of other parity; in ``forward``, a map that ``stride`` does not divide.
+        ValueError: a kernel smaller than the stride or of other parity; in ``forward``, a map smaller than ``stride``.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class CrossScaleConv(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        check_patches(map_size(image), self.stride)
+        sliding_grid(map_size(image), self.stride, self.stride)
         return torch.cat([conv(image) for conv in self.convs], dim=1)
 
 

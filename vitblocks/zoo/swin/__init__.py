@@ -1,5 +1,6 @@
 """Swin: Hierarchical Vision Transformer using Shifted Windows (arXiv:2103.14030)."""
 
 from .model import Swin
+from .parts import RolledWindows
 
-__all__ = ["Swin"]
+__all__ = ["RolledWindows", "Swin"]

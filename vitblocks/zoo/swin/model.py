@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from ...attention import LocalWindowAttention, SoftmaxAttend
+from ...attention import SoftmaxAttend, WindowAttention
 from ...block import Block
 from ...embed import ConvEmbed, PatchMerging
 from ...feedforward import Activation, Mlp
@@ -21,8 +21,9 @@ from ...position import RelativeBias
 from ...prefix import PerToken
 from ...registry import part
 from ...residual import drop_path_schedule
-from ..sizes import patch_grid
+from ..sizes import check_choice, embedded_grid
 from .layouts import LAYOUTS
+from .parts import SwinPadding, swin_windows
 
 
 @part
@@ -30,7 +31,7 @@ class Swin(Model):
     """Windows, shifted by half in every other block, with relative position bias; patches merge between stages.
 
     Initialised as the authors do: Linears and bias tables a truncated normal of standard deviation 0.02, biases zero. Every image size
-    works whose patches merge evenly; windows are padded, and padding is not attended to.
+    works: images are padded to whole patches, maps to whole windows, and before their patches merge; at the bottom and right.
 
     Args:
         num_classes: 0 for features.
@@ -47,9 +48,14 @@ class Swin(Model):
         image_size: an int or a (height, width) whose maps no window exceeds, along neither side: their bias tables are smaller, as in
             published models whose last maps are. None for tables of ``window`` everywhere.
         activation: factory of the feed-forward's activation.
+        padding: what the padding of windows is to those that compute beside it. ``"masked"``: nothing, nobody attends to it.
+            ``"attended"``: zeros among the keys, as in the authors' code for detection and torchvision's. ``"timm"``: that too, but
+            shifted windows are rolled before they are padded (:class:`~vitblocks.zoo.swin.RolledWindows`), maps of ``image_size`` that
+            one window covers are shifted at no size, and what fills no whole patch of the image is left out. Where patches and windows
+            divide the image, and windows cover no map, all three are the same.
 
     Raises:
-        ValueError: not as many ``heads`` as ``depths``, a width that does not divide into heads, or an ``image_size`` into patches.
+        ValueError: not as many ``heads`` as ``depths``, a width that does not divide into heads, or an unknown ``padding``.
     """
 
     layouts = LAYOUTS
@@ -71,24 +77,28 @@ class Swin(Model):
         qkv_bias: bool = True,
         image_size: Size | None = None,
         activation: Activation = nn.GELU,
+        padding: SwinPadding = "masked",
     ) -> None:
+        check_choice("padding", padding, ("masked", "attended", "timm"))
         norm = layer_norm(1e-5)
         dims = [dim * 2**i for i in range(len(depths))]
         size = to_pair(window, "window")
-        maps = None if image_size is None else patch_grid(image_size, patch_size)
-        windows = [size if maps is None else smaller(size, maps, 2**i) for i in range(len(depths))]
+        embed = ConvEmbed(
+            patch_size, dim, channels=channels, norm=norm(dim), remainder="drop" if padding == "timm" else "pad"
+        )
+        maps = None if image_size is None else embedded_grid(embed, image_size, channels)
+        grids = [None if maps is None else merged(maps, 2**i) for i in range(len(depths))]
         rates = iter(drop_path_schedule(drop_path, sum(depths)))
 
-        def blocks(width: int, depth: int, count: int, window: tuple[int, int]) -> list[nn.Module]:
-            shifted = (window[0] // 2, window[1] // 2)
+        def blocks(width: int, depth: int, count: int, grid: tuple[int, int] | None) -> list[nn.Module]:
+            window = size if grid is None else (min(size[0], grid[0]), min(size[1], grid[1]))
             return [
                 Block(
                     width,
-                    LocalWindowAttention(
+                    WindowAttention(
                         width,
                         count,
-                        window=window,
-                        shift=shifted if i % 2 else 0,
+                        windows=swin_windows(window, grid, i % 2 == 1, padding),
                         qkv_bias=qkv_bias,
                         attend=SoftmaxAttend(dropout=attn_dropout),
                         position_bias=RelativeBias(count, window),
@@ -101,10 +111,10 @@ class Swin(Model):
                 for i in range(depth)
             ]
 
-        stages = [blocks(*sizes) for sizes in zip(dims, depths, heads, windows, strict=True)]
+        stages = [blocks(*sizes) for sizes in zip(dims, depths, heads, grids, strict=True)]
         merges = [PatchMerging(before, after, norm=norm) for before, after in pairwise(dims)]
         super().__init__(
-            embed=ConvEmbed(patch_size, dim, channels=channels, norm=norm(dim)),
+            embed=embed,
             stages=[
                 Stage([PerToken(nn.Dropout(dropout)), *stages[0]]),
                 *(Stage(layers, transition=merge) for layers, merge in zip(stages[1:], merges, strict=True)),
@@ -117,6 +127,6 @@ class Swin(Model):
         self.apply(trunc_normal_linear)
 
 
-def smaller(window: tuple[int, int], grid: tuple[int, int], merged: int) -> tuple[int, int]:
-    """The window, along each side no larger than a map whose patches have been merged, rounding up."""
-    return min(window[0], -(-grid[0] // merged)), min(window[1], -(-grid[1] // merged))
+def merged(grid: tuple[int, int], times: int) -> tuple[int, int]:
+    """The grid after its patches were merged, so many to one along each side, rounding up."""
+    return -(-grid[0] // times), -(-grid[1] // times)

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from ...attention import LocalWindowAttention, ReducedAttention, SoftmaxAttend
+from ...attention.windows import Padding
 from ...block import Block
 from ...embed import ConvDownsample, ConvEmbed
 from ...feedforward import Mlp
@@ -57,9 +58,12 @@ def twins_parts(
     first, last = sizes[0], sizes[-1]
     stages = [Stage(layers(first, attentions[0]))]
     for (before, size), attns in zip(pairwise(sizes), attentions[1:], strict=True):
-        stages.append(Stage(layers(size, attns), transition=ConvDownsample(before.dim, size.dim, size.patch_size)))
+        merge = ConvDownsample(before.dim, size.dim, size.patch_size, remainder="drop")
+        stages.append(Stage(layers(size, attns), transition=merge))
     return {
-        "embed": ConvEmbed(first.patch_size, first.dim, channels=channels, norm=layer_norm(1e-5)(first.dim)),
+        "embed": ConvEmbed(
+            first.patch_size, first.dim, channels=channels, norm=layer_norm(1e-5)(first.dim), remainder="drop"
+        ),
         "stages": stages,
         "norm": LayerNorm(last.dim),
         "pool": MeanPool(),
@@ -72,7 +76,8 @@ class TwinsSVT(Model):
     """Spatially separable attention: blocks of local windows and of global attention to a reduced map in turn, a PEG in every stage.
 
     Initialised as the authors do: Linears a truncated normal of standard deviation 0.02, convolutions normal by their fan out, biases
-    zero. Every image size works whose sides the patch sizes divide; windows are padded, and padding is not attended to.
+    zero. Every image size works that holds a patch of the last stage, and a reduction in every stage: rows and columns at the bottom
+    and right that fill no whole patch are left out, as published.
 
     Args:
         num_classes: 0 for features.
@@ -90,6 +95,8 @@ class TwinsSVT(Model):
         drop_path: of the last block, rising linearly from 0.
         qkv_bias: whether the projections of queries, keys and values have a bias.
         depths: blocks of each stage, in place of the pairs: an odd number ends with a local one.
+        padding: what becomes of the padding of maps to whole windows. ``"masked"``: nobody attends to it. ``"attended"``: zeros among the
+            keys, as in the published code (timm's, and the authors' for detection and segmentation).
     """
 
     layouts = LAYOUTS
@@ -127,6 +134,7 @@ class TwinsSVT(Model):
         drop_path: float = 0.0,
         qkv_bias: bool = True,
         depths: Sequence[int] | None = None,
+        padding: Padding = "masked",
     ) -> None:
         dims = (s1_emb_dim, s2_emb_dim, s3_emb_dim, s4_emb_dim)
         patches = (s1_patch_size, s2_patch_size, s3_patch_size, s4_patch_size)
@@ -136,7 +144,7 @@ class TwinsSVT(Model):
         heads = [max(dim // 32, 1) for dim in dims] if heads is None else heads
 
         def attentions(dim: int, count: int, window: int, reduction: int, depth: int) -> list[nn.Module]:
-            local = partial(LocalWindowAttention, window=window)
+            local = partial(LocalWindowAttention, window=window, padding=padding)
             reduced = partial(ReducedAttention, reduction=reduction)
             options: dict[str, Any] = {"qkv_bias": qkv_bias, "dropout": dropout}
             return [
@@ -166,7 +174,7 @@ class TwinsSVT(Model):
 class TwinsPCPVT(Model):
     """PVT with conditional positions (Section 3.1): every block attends globally to a reduced map, a PEG in every stage.
 
-    Initialised as :class:`TwinsSVT`. Every image size works whose sides the patch sizes divide.
+    Initialised as :class:`TwinsSVT`, which says what image sizes work.
 
     Args:
         num_classes: 0 for features.

@@ -18,7 +18,8 @@ from ...init import trunc_normal_linear
 from ...model import Model, Stage
 from ...norm import LayerNorm, NormFactory
 from ...pool import ClassPool, MeanPool
-from ...position import LearnedPosition
+from ...position import LearnedPosition, resize_table
+from ...position.resize import Resize
 from ...prefix import ClassToken, PerToken
 from ...registry import Variant, Variants, part
 from ...residual import drop_path_schedule
@@ -46,6 +47,7 @@ class ViTOptions(TypedDict, total=False):
     embed: nn.Module | None
     activation: Activation
     layer_scale: float | None
+    resize: Resize
 
 
 @part
@@ -74,6 +76,8 @@ class ViT(Model):
         activation: factory of the feed-forward's activation.
         layer_scale: starting value of a learned scale for each channel of every residual branch (CaiT, arXiv:2103.17239, eq. 4); None
             for none, as in the paper.
+        resize: how positions are resized for another image: :func:`~vitblocks.position.resize_table` as DeiT and transformers do, or
+            :func:`~vitblocks.position.resize_table_as_timm`, or :func:`~vitblocks.position.resize_table_as_dino`.
 
     Raises:
         ValueError: ``image_size`` does not divide into patches, ``dim`` not into heads, or ``pool`` is unknown or has no token to read.
@@ -104,6 +108,7 @@ class ViT(Model):
         prefix_tokens: int | None = None,
         activation: Activation = nn.GELU,
         layer_scale: float | None = None,
+        resize: Resize = resize_table,
     ) -> None:
         prefix = prefix_count(pool, prefix_tokens)
         has_class = pool == "cls"
@@ -126,7 +131,7 @@ class ViT(Model):
                 Stage(
                     [
                         *([ClassToken(dim, prefix)] if prefix else []),
-                        LearnedPosition(dim, patch_grid(image_size, patch_size), num_prefix=prefix),
+                        LearnedPosition(dim, patch_grid(image_size, patch_size), num_prefix=prefix, resize=resize),
                         PerToken(nn.Dropout(emb_dropout)),
                         *blocks,
                     ]
