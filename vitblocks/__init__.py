@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 from . import (
     attention,
     block as block,
+    border,
     checkpoint,
     embed,
     fast,
@@ -54,6 +55,7 @@ from .attention import (
     Windows,
 )
 from .block import Block, Chain, ClassBlock, ParallelBlock, PostNormBlock
+from .border import adopt, release
 from .embed import (
     CompactStem,
     ConvDownsample,
@@ -244,8 +246,10 @@ __all__ = [
     "ViTLite",
     "WindowAttention",
     "Windows",
+    "adopt",
     "attention",
     "attention_rollout",
+    "border",
     "build",
     "capture",
     "checkpoint",
@@ -270,6 +274,7 @@ __all__ = [
     "position",
     "recipe",
     "record_attention",
+    "release",
     "rms_norm",
     "summary",
     "surgery",

@@ -25,6 +25,7 @@ from ...registry import Variant, Variants, part
 from ...residual import drop_path_schedule
 from ..sizes import patch_grid, prefix_count
 from .layouts import LAYOUTS
+from .origins import ORIGINS
 
 
 class ViTOptions(TypedDict, total=False):
@@ -84,6 +85,7 @@ class ViT(Model):
     """
 
     layouts = LAYOUTS
+    origins = ORIGINS
 
     def __init__(
         self,

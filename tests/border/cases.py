@@ -1,0 +1,45 @@
+"""What every model of another library is put through. The libraries come with the extra ``bench``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmarks.peers import allow_torchvision
+from vitblocks.border import adopt, release
+
+Case = Callable[[], nn.Module]
+
+if find_spec("torchvision"):
+    allow_torchvision()
+
+
+def randomised(module: nn.Module, seed: int = 1) -> nn.Module:
+    """The module in evaluation, with weights and norm statistics that are other than what models start with."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, tensor in module.state_dict().items():
+            if tensor.is_floating_point():
+                noise = torch.randn(tensor.shape, generator=generator)
+                tensor.copy_(0.5 + noise.abs() if name.endswith("running_var") else 0.1 * noise + tensor)
+    return module.eval()
+
+
+def check(case: Case, sizes: int = 1) -> Any:
+    """Adopted within the bound at ``sizes`` sizes at least; given back to the bit. Returns the model and the report."""
+    theirs = randomised(case())
+    state = deepcopy(theirs.state_dict())
+    model, report = adopt(theirs)
+    assert len(report.errors) >= sizes, report
+    assert all(torch.equal(value, theirs.state_dict()[key]) for key, value in state.items())
+    fresh = randomised(case(), seed=2)
+    release(model, like=fresh)
+    given = fresh.state_dict()
+    assert given.keys() == state.keys()
+    assert all(torch.equal(value, given[key]) for key, value in state.items())
+    return model, report
