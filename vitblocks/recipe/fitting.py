@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
@@ -45,11 +46,13 @@ def hints_of(what: Any) -> dict[str, Any]:
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a value is what an annotation says; True where that cannot be told."""
+    """Whether a value is what an annotation says, and no NaN where a number is wanted; True where that cannot be told."""
     origin, args = get_origin(hint), get_args(hint)
     if hint is None or hint is NoneType:
         return value is None
     if hint in _NUMBERS:
+        if isinstance(value, float) and math.isnan(value):
+            return False
         return isinstance(value, _NUMBERS[hint]) and (hint is bool or not isinstance(value, bool))
     if origin in (typing.Union, UnionType):
         return any(fits(value, arg) for arg in args)

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules import module as hooks
+from torch.overrides import TorchFunctionMode
 
 
 @dataclass(frozen=True)
@@ -17,16 +18,20 @@ class Limits:
     """How much a description may ask for.
 
     Attributes:
-        elements: of all parameters and buffers together.
+        elements: of all parameters and buffers together, and of any tensor that is made on the way.
         modules: made, those inside of parts included.
+        operations: calls of torch's functions, such as those that draw weights.
         number: the largest absolute value of an int among the arguments.
+        total: of the absolute values of all ints together, since they may stand in a list of depths.
         depth: how deep values may be nested.
         values: how many values a description may have.
     """
 
     elements: int = 2**31
     modules: int = 20_000
+    operations: int = 200_000
     number: int = 1_000_000
+    total: int = 10_000_000
     depth: int = 64
     values: int = 200_000
 
@@ -38,7 +43,7 @@ def show(place: str) -> str:
 def check_size(description: Any, limits: Limits) -> None:
     """Raise ValueError unless it is plain data of a bounded size, depth and numbers."""
     waiting = [(description, "", 0)]
-    count = 0
+    count, total = 0, 0
     while waiting:
         value, place, depth = waiting.pop()
         count += 1
@@ -52,8 +57,12 @@ def check_size(description: Any, limits: Limits) -> None:
             waiting += [(item, f"{place}.{key}", depth + 1) for key, item in value.items()]
         elif isinstance(value, list):
             waiting += [(item, f"{place}[{i}]", depth + 1) for i, item in enumerate(value)]
-        elif isinstance(value, int) and abs(value) > limits.number:
-            raise ValueError(f"{show(place)}: {_short(value)} is more than {limits.number:,}")
+        elif isinstance(value, int):
+            total += abs(value)
+            if abs(value) > limits.number:
+                raise ValueError(f"{show(place)}: {_short(value)} is more than {limits.number:,}")
+            if total > limits.total:
+                raise ValueError(f"{show(place)}: the numbers of a description are more than {limits.total:,} together")
         elif value is not None and not isinstance(value, (bool, int, float, str)):
             raise ValueError(f"{show(place)}: a {type(value).__name__} is no plain data")
 
@@ -62,12 +71,32 @@ def _short(value: int) -> str:
     return str(value) if abs(value) < 10**20 else "an int of more than 20 digits"
 
 
+class _Operations(TorchFunctionMode):
+    """Raise ValueError once more is computed, or a larger tensor made, than the limits allow: not all is registered."""
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__()
+        self.limits, self.left = limits, limits.operations
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, Tensor):
+            self.left -= 1
+            if self.left < 0:
+                raise ValueError(f"more than {self.limits.operations:,} operations")
+            if made.numel() > self.limits.elements:
+                raise ValueError(f"a tensor of more than {self.limits.elements:,} elements")
+        return made
+
+
 _left: ContextVar[list[int] | None] = ContextVar("left", default=None)
 
 
 @contextmanager
 def counting(limits: Limits) -> Iterator[None]:
-    """Raise ValueError in a constructor as soon as more modules or tensors are registered than the limits allow."""
+    """Raise ValueError in a constructor as soon as more is registered or computed than the limits allow."""
     left = [limits.modules, limits.elements]
     token = _left.set(left)
 
@@ -89,7 +118,8 @@ def counting(limits: Limits) -> Iterator[None]:
         hooks.register_module_buffer_registration_hook(count_tensor),
     ]
     try:
-        yield
+        with _Operations(limits):
+            yield
     finally:
         _left.reset(token)
         for handle in handles:

@@ -49,7 +49,7 @@ def check_levels(grid: tuple[int, int], levels: int) -> tuple[int, int]:
     Raises:
         ValueError: they do not divide it.
     """
-    along = 2 ** (levels - 1)
+    along = 2 ** min(levels - 1, 64)  # more divide no grid, and take memory
     if grid[0] % along or grid[1] % along:
         raise ValueError(f"num_hierarchies={levels} needs a grid of patches that divides by {along}, got {grid}")
     return grid[0] // along, grid[1] // along

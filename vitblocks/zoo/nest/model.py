@@ -74,11 +74,11 @@ class NesT(Model):
         pool: Callable[[], nn.Module] = SameMaxPool2d,
         qkv_bias: bool = True,
     ) -> None:
+        grid = patch_grid(image_size, patch_size)
+        window = check_levels(grid, num_hierarchies)
         dims = per_level("dim", dim, num_hierarchies, growth=2)
         all_heads = per_level("heads", heads, num_hierarchies, growth=2)
         depths = per_level("block_repeats", block_repeats, num_hierarchies, growth=1)
-        grid = patch_grid(image_size, patch_size)
-        window = check_levels(grid, num_hierarchies)
         rates = iter(drop_path_schedule(drop_path, sum(depths)))
 
         def level(i: int) -> list[nn.Module]:
