@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from inspect import signature
 from typing import Any
 
@@ -69,12 +70,17 @@ def torch_arguments(module: nn.Module) -> dict[str, Any]:
     """The arguments that make a module of a listed class that is no container, those of their defaults left out."""
     kind = plain_type(type(module))
     found = {name: _argument(module, name) for name in _ARGUMENTS[kind.__name__].split()}
-    defaults = {name: parameter.default for name, parameter in signature(kind).parameters.items()}
+    defaults = _defaults(kind)
     return {
         name: value
         for name, value in found.items()
         if type(value) is not type(defaults[name]) or value != defaults[name]
     }
+
+
+@cache
+def _defaults(kind: type) -> dict[str, Any]:
+    return {name: parameter.default for name, parameter in signature(kind).parameters.items()}
 
 
 def _argument(module: Any, name: str) -> Any:
