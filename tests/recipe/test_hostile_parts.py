@@ -116,7 +116,7 @@ def test_what_some_parts_take(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in OURS if name in instances()])
 def test_all_that_some_parts_take(name: str) -> None:
     for argument in arguments(name):
-        for value in [*MAYBE, 10**6, 999_983, {"tuple": [10**6] * 3}, [10**6] * 50]:
+        for value in [*MAYBE, 10**6, {"tuple": [10**6] * 3}, [10**6] * 50]:
             try_out(name, argument, value)
 
 

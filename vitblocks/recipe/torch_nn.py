@@ -70,7 +70,7 @@ def torch_arguments(module: nn.Module) -> dict[str, Any]:
     """The arguments that make a module of a listed class that is no container, those of their defaults left out."""
     kind = plain_type(type(module))
     found = {name: _argument(module, name) for name in _ARGUMENTS[kind.__name__].split()}
-    defaults = _defaults(kind)
+    defaults = _defaults(kind.__name__)
     return {
         name: value
         for name, value in found.items()
@@ -79,8 +79,8 @@ def torch_arguments(module: nn.Module) -> dict[str, Any]:
 
 
 @cache
-def _defaults(kind: type) -> dict[str, Any]:
-    return {name: parameter.default for name, parameter in signature(kind).parameters.items()}
+def _defaults(kind: str) -> dict[str, Any]:
+    return {name: parameter.default for name, parameter in signature(getattr(nn, kind)).parameters.items()}
 
 
 def _argument(module: Any, name: str) -> Any:

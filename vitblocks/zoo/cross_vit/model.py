@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any, TypeAlias, cast
 
 import torch
@@ -169,7 +170,7 @@ class CrossViT(Pretrained, nn.Module):
 
         spans = [max(*pair, 1) for pair in zip(small.depths, large.depths, strict=True)]
         schedule = drop_path_schedule(drop_path, sum(spans))
-        rates = [schedule[sum(spans[:k]) : sum(spans[: k + 1])] for k in range(depth)]
+        rates = [schedule[start:end] for start, end in pairwise((0, *accumulate(spans)))]
 
         self.image_size = size
         self.embeds = nn.ModuleList(branch_embed(branch, size, stem, channels) for branch in (small, large))
