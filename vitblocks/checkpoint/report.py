@@ -20,19 +20,41 @@ class Missing(NamedTuple):
 
 
 class Misshaped(NamedTuple):
-    """Keys whose shapes in the checkpoint are not what the model needs; ``expected`` and ``found`` are theirs, in order."""
+    """Keys whose shapes in the checkpoint are not what the model needs; ``expected`` and ``found`` are theirs, in order.
+
+    ``why`` says what is wrong where it is not the shape alone.
+    """
 
     ours: tuple[str, ...]
     theirs: tuple[str, ...]
     expected: tuple[Shape, ...]
     found: tuple[Shape, ...]
+    why: str = ""
 
     def __str__(self) -> str:
+        if self.why:
+            return f"{', '.join(self.theirs)} is {self.why} -> {', '.join(self.ours)}"
         parts = zip(self.theirs, self.found, self.expected, strict=True)
         wrong = ", ".join(
             f"{key} is {found}, must be {expected}" for key, found, expected in parts if found != expected
         )
         return f"{wrong} -> {', '.join(self.ours)}"
+
+
+class Resized(NamedTuple):
+    """A position table of ours that was made from one for another grid.
+
+    ``guessed`` where nobody told that grid, so that it was taken for square.
+    """
+
+    ours: str
+    found: tuple[int, int]
+    expected: tuple[int, int]
+    guessed: bool = False
+
+    def __str__(self) -> str:
+        (rows, columns), (height, width) = self.found, self.expected
+        return f"{self.ours}: {rows}x{columns}{' (taken for a square)' if self.guessed else ''} to {height}x{width}"
 
 
 @dataclass(frozen=True)
@@ -46,8 +68,10 @@ class Report:
         unexpected: theirs that are no part of the model.
         misshaped: theirs with other shapes than the model needs.
         resized: ours that were resized from another grid.
+        recomputed: ours that are a formula's, and were computed for our grid.
         ignored: theirs that we compute rather than hold.
         composition: where the model in the file is composed otherwise than ours.
+        unwrapped: what was taken away around the entries: names under which they lay, prefixes.
     """
 
     what: str
@@ -55,9 +79,11 @@ class Report:
     missing: tuple[Missing, ...] = ()
     unexpected: tuple[str, ...] = ()
     misshaped: tuple[Misshaped, ...] = ()
-    resized: tuple[str, ...] = ()
+    resized: tuple[Resized, ...] = ()
     ignored: tuple[str, ...] = ()
     composition: tuple[str, ...] = ()
+    recomputed: tuple[str, ...] = ()
+    unwrapped: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -65,12 +91,15 @@ class Report:
 
     def __str__(self) -> str:
         lines = [f"{self.what}: {len(self.loaded)} entries of ours loaded"]
-        for name in ("composition", "missing", "unexpected", "misshaped", "resized", "ignored"):
-            lines += _section(name, getattr(self, name))
+        for name in (
+            *("unwrapped", "composition", "missing", "unexpected", "misshaped"),
+            *("resized", "recomputed", "ignored"),
+        ):
+            lines += section(name, getattr(self, name))
         return "\n".join(lines)
 
 
-def _section(name: str, entries: Iterable[object], limit: int = 20) -> list[str]:
+def section(name: str, entries: Iterable[object], limit: int = 20) -> list[str]:
     """A heading with a count and one line an entry; of many, the first."""
     entries = list(entries)
     shown = [f"    {entry}" for entry in entries[:limit]]

@@ -1,52 +1,145 @@
-"""Position tables made for one grid, resized for another."""
+"""Position tables made for one grid, as those for another."""
 
 from __future__ import annotations
 
-from math import isqrt
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias, runtime_checkable
 
-import torch
-from einops import rearrange
 from torch import Tensor, nn
 
-from ..position import DistanceBias, LearnedPosition, RelativeBias
-from ..position.resize import Resize, resize_table, resize_table_as_timm
+from ..grid import Size, to_pair
+from ..position.resize import Resize, resize_table_as_timm
+from .wrapping import plain_name
+
+GridSize: TypeAlias = tuple[int, int]
 
 
-def published_by(layout: object) -> Resize:
-    """How the code that a layout is named after resizes learned positions."""
-    return resize_table_as_timm if layout == "timm" else resize_table
+@runtime_checkable
+class Placed(Protocol):
+    """A part with a table of places on a grid, which can be made from one for another grid.
 
-
-def resize_to(owner: nn.Module, name: str, value: Tensor, how: Resize = resize_table) -> Tensor | None:
-    """``value`` in the shape that the position table ``name`` of ``owner`` has, learned positions resized by ``how``.
-
-    None unless ``owner`` has such a table, the shapes differ in the number of places alone, and the places of ``value`` form a square.
+    Where the table is a formula's, the part is ``fixed``: ``grids_of`` tells by the numbers, and nothing has to be resized.
     """
-    if name != "table" or not isinstance(owner, (DistanceBias, LearnedPosition, RelativeBias)):
-        return None
-    table = owner.table
-    if isinstance(owner, DistanceBias):
-        return resize_distances(value, owner.grid) if value.shape[:-2] == table.shape[:-2] else None
-    places = table.dim() - 2  # the axis of places, before the last: channels or heads
-    if value.dim() != table.dim() or value.shape[:places] != table.shape[:places] or value.shape[-1] != table.shape[-1]:
-        return None
-    if isinstance(owner, RelativeBias):
-        return resize_places(value, (2 * owner.grid[0] - 1, 2 * owner.grid[1] - 1))
-    prefix, patches = value[:, : owner.num_prefix], value[0, owner.num_prefix :]
-    resized = resize_places(patches, owner.grid, how)
-    return None if resized is None else torch.cat([prefix, resized[None]], dim=1)
+
+    grid: GridSize
+    table: Tensor
+
+    def grids_of(self, table: Tensor) -> list[GridSize]: ...
+
+    def resized(self, table: Tensor, grid: GridSize, how: Resize | None = None) -> Tensor: ...
 
 
-def resize_places(table: Tensor, size: tuple[int, int], how: Resize = resize_table) -> Tensor | None:
-    """``(S*S, C) -> (H*W, C)``, bicubic in two dimensions; None if the places form no square."""
-    side = isqrt(table.shape[0])
-    if side == 0 or side * side != table.shape[0]:
-        return None
-    image = rearrange(table, "(h w) c -> 1 c h w", h=side)
-    return rearrange(how(image, size), "1 c h w -> (h w) c")
+@dataclass(frozen=True)
+class Resizing:
+    """What is to be done with tables for other grids, and what is known of their grids.
+
+    Attributes:
+        asked: whether to resize them.
+        how: the way to resize learned positions; each part's own if None.
+        grid: what was said of their grids: of all, or of each by our key.
+        written: what the file says, by our key.
+    """
+
+    asked: bool = False
+    how: Resize | None = None
+    grid: Size | Mapping[str, Size] | None = None
+    written: Mapping[str, GridSize] = field(default_factory=dict)
+
+    def check(self, keys: Mapping[str, object]) -> None:
+        """Raise ValueError if ``grid`` is none, is of no use, or names what is none of ``keys``."""
+        if self.grid is None:
+            return
+        if not self.asked:
+            raise ValueError(f"grid is for resize=True, got grid={self.grid} without it")
+        self.told()
+        if isinstance(self.grid, Mapping) and (unknown := [key for key in self.grid if key not in keys]):
+            raise ValueError(f"grid must name entries of the model, got {unknown[0]!r}")
+
+    def told(self) -> set[GridSize]:
+        """The grids that ``grid`` says."""
+        if self.grid is None:
+            return set()
+        sizes = self.grid.values() if isinstance(self.grid, Mapping) else [self.grid]
+        return {to_pair(size, "grid") for size in sizes}
+
+    def of(self, key: str) -> GridSize | None:
+        """The grid that the table ``key`` was made for, as far as it is known."""
+        if key in self.written:
+            return self.written[key]
+        said = self.grid.get(key) if isinstance(self.grid, Mapping) else self.grid
+        return None if said is None else to_pair(said, "grid")
 
 
-def resize_distances(table: Tensor, grid: tuple[int, int]) -> Tensor:
-    """``(heads, S, S) -> (heads, H, W)``: the distances that a smaller grid has, or all of them bicubic for a larger one."""
-    larger = (max(grid[0], table.shape[1]), max(grid[1], table.shape[2]))
-    return resize_table(table[None], larger)[0, :, : grid[0], : grid[1]]
+@dataclass(frozen=True)
+class Fitted:
+    """A table for the model's grid, and what it was made from."""
+
+    value: Tensor
+    grid: GridSize
+    how: str = ""
+    """``"resized"``, ``"guessed"`` (resized, from a grid that nobody told), ``"recomputed"``; nothing where it was as it had to be."""
+
+
+def way(resize: bool | Resize, layout: object = None) -> Resize | None:
+    """How learned positions are to be resized: as told, as the code that a layout is named after does it, or each in its own way."""
+    if callable(resize):
+        return resize
+    return resize_table_as_timm if layout == "timm" else None
+
+
+def grids_of(model: nn.Module) -> dict[str, GridSize]:
+    """The grid of every table of positions in a model, by its key without wrappers."""
+    parts = ((name, part) for name, part in model.named_modules() if isinstance(part, Placed))
+    return {plain_name(model, f"{name}.table" if name else "table"): part.grid for name, part in parts}
+
+
+def fit(part: Placed, key: str, value: Tensor, resizing: Resizing) -> Fitted | str:
+    """A table as one for the part's own grid, or why that is not to be.
+
+    Raises:
+        ValueError: the table can be for several grids and nobody told which, or was told a grid that it cannot be for.
+    """
+    same = value.shape == part.table.shape
+    grids = part.grids_of(value)
+    if getattr(part, "fixed", False):
+        if same and (part.grid in grids or not grids):
+            return Fitted(value, part.grid)
+        return Fitted(part.resized(value, grids[0]), grids[0], "recomputed") if grids else "not what its formula gives"
+    told = resizing.of(key)
+    if same and (told in (None, part.grid) or (told not in grids and key not in resizing.written)):
+        return Fitted(value, part.grid)
+    if not grids:
+        return ""
+    if told is not None and told not in grids:
+        raise ValueError(f"it has {_places(value)}, which are no grid of {_by(told)}, but {_all(grids)}")
+    if not resizing.asked:
+        return f"for a grid of {_by(told)}, must be for {_by(part.grid)}" if same and told else ""
+    grid = told or _only(part, value, grids)
+    return Fitted(part.resized(value, grid, resizing.how), grid, "resized" if told or len(grids) == 1 else "guessed")
+
+
+def _only(part: Placed, value: Tensor, grids: list[GridSize]) -> GridSize:
+    """The grid of a table of which only the number of places is known.
+
+    A square one where ours is square, too: that is how models are published. Everything else would be a guess.
+    """
+    square = grids[0][0] == grids[0][1] and part.grid[0] == part.grid[1]
+    if len(grids) == 1 or square:
+        return grids[0]
+    raise ValueError(
+        f"it has {_places(value)}, which may be {_all(grids)}: to resize it to {_by(part.grid)}, say grid={grids[0]} "
+        "or whichever it was made for"
+    )
+
+
+def _places(table: Tensor) -> str:
+    return f"the shape {tuple(table.shape)}"
+
+
+def _by(grid: GridSize) -> str:
+    return f"{grid[0]}x{grid[1]}"
+
+
+def _all(grids: list[GridSize]) -> str:
+    return ", ".join(map(_by, grids))

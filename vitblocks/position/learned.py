@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..grid import Grid, Size, image_grid, num_prefix, to_map, to_pair, to_tokens
 from ..registry import part
-from .resize import Resize, resize_table
+from .resize import Resize, grids_of_places, resize_table
 
 
 @part
@@ -44,11 +44,22 @@ class LearnedPosition(nn.Module):
 
     def positions(self, grid: Grid) -> Tensor:
         """The table for ``grid``: ``(1, num_prefix + H*W, dim)``."""
-        height, width = image_grid(grid, "LearnedPosition")
-        if (height, width) == self.grid:
-            return self.table
-        prefix, patches = self.table[:, : self.num_prefix], self.table[:, self.num_prefix :]
-        resized, _ = to_tokens(self.resize(to_map(patches, self.grid), (height, width)))
+        size = image_grid(grid, "LearnedPosition")
+        return self.table if size == self.grid else self._between(self.table, self.grid, size, self.resize)
+
+    def grids_of(self, table: Tensor) -> list[tuple[int, int]]:
+        """The grids that a table of this shape can have been made for, the nearest to a square first; none if it is no such table."""
+        if table.dim() != 3 or table.shape[0] != 1 or table.shape[2] != self.table.shape[2]:
+            return []
+        return grids_of_places(table.shape[1] - self.num_prefix)
+
+    def resized(self, table: Tensor, grid: tuple[int, int], how: Resize | None = None) -> Tensor:
+        """A table that was made for ``grid`` as one for this part's grid, by ``how`` rather than by its own ``resize``."""
+        return self._between(table, grid, self.grid, how or self.resize)
+
+    def _between(self, table: Tensor, grid: tuple[int, int], size: tuple[int, int], how: Resize) -> Tensor:
+        prefix, patches = table[:, : self.num_prefix], table[:, self.num_prefix :]
+        resized, _ = to_tokens(how(to_map(patches, grid), size))
         return torch.cat([prefix, resized], dim=1)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:

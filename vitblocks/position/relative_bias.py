@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..grid import Grid, Size, image_grid, length, to_pair
 from ..registry import part
-from .resize import resize_table
+from .resize import Resize, grids_of_places, resize_table
 
 
 def pad_prefix(bias: Tensor, prefix: int) -> Tensor:
@@ -73,6 +73,19 @@ class RelativeBias(nn.Module):
         top, left = larger[0] - grid[0], larger[1] - grid[1]
         return resize_table(own, size)[0, :, top : top + 2 * grid[0] - 1, left : left + 2 * grid[1] - 1]
 
+    def grids_of(self, table: Tensor) -> list[tuple[int, int]]:
+        """The grids that a table of this shape can have been made for, the nearest to a square first; none if it is no such table."""
+        if table.dim() != 2 or table.shape[1] != self.heads:
+            return []
+        odd = [(rows, columns) for rows, columns in grids_of_places(table.shape[0]) if rows % 2 and columns % 2]
+        return [(rows // 2 + 1, columns // 2 + 1) for rows, columns in odd]
+
+    def resized(self, table: Tensor, grid: tuple[int, int], how: Resize | None = None) -> Tensor:
+        """A table that was made for ``grid`` as one for this part's grid: bicubic, all offsets stretched to all offsets."""
+        image = rearrange(table, "(h w) heads -> 1 heads h w", h=2 * grid[0] - 1)
+        size = (2 * self.grid[0] - 1, 2 * self.grid[1] - 1)
+        return rearrange(resize_table(image, size), "1 heads h w -> (h w) heads")
+
     def forward(self, grid: Grid, prefix: int = 0) -> Tensor:
         size = image_grid(grid, "RelativeBias")
         if size == (0, 0):
@@ -120,6 +133,16 @@ class DistanceBias(nn.Module):
         table = resize_table(self.table[None], larger)[0, :, : grid[0], : grid[1]]
         table = torch.cat([table.flip(1)[:, :-1], table], dim=1)
         return torch.cat([table.flip(2)[:, :, :-1], table], dim=2)
+
+    def grids_of(self, table: Tensor) -> list[tuple[int, int]]:
+        """The grid that a table of this shape was made for; none if it is no such table."""
+        fits = table.dim() == 3 and table.shape[0] == self.heads and table.numel() > 0
+        return [(length(table, 1), length(table, 2))] if fits else []
+
+    def resized(self, table: Tensor, grid: tuple[int, int], how: Resize | None = None) -> Tensor:
+        """A table that was made for ``grid`` as one for this part's grid: the distances that it has, or all bicubic for a larger one."""
+        larger = (max(grid[0], self.grid[0]), max(grid[1], self.grid[1]))
+        return resize_table(table[None], larger)[0, :, : self.grid[0], : self.grid[1]]
 
     def forward(self, grid: Grid, prefix: int = 0) -> Tensor:
         size = image_grid(grid, "DistanceBias")

@@ -52,3 +52,9 @@ def resize_table_as_dino(table: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(at_least_float32(table), scale_factor=factors, mode="bicubic", align_corners=False).to(
         table.dtype
     )
+
+
+def grids_of_places(places: int) -> list[tuple[int, int]]:
+    """The grids that have so many places, the nearest to a square first."""
+    grids = [(height, places // height) for height in range(1, places + 1) if places % height == 0]
+    return sorted(grids, key=lambda grid: abs(grid[0] - grid[1]))

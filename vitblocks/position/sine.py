@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..grid import Grid, Size, image_grid, to_pair
 from ..registry import part
 from .learned import add_positions
+from .resize import Resize, grids_of_places
 
 
 def sine_1d(length: int, dim: int) -> Tensor:
@@ -46,6 +47,7 @@ class _SinePosition(nn.Module):
     """
 
     table: Tensor
+    fixed = True
 
     def __init__(self, dim: int, grid: Size, *, num_prefix: int = 0) -> None:
         super().__init__()
@@ -62,6 +64,18 @@ class _SinePosition(nn.Module):
         """The table for ``grid``: ``(1, num_prefix + H*W, dim)``."""
         size = image_grid(grid, type(self).__name__)
         return self.table if size == self.grid else self.formula(size).float()[None].to(self.table)
+
+    def grids_of(self, table: Tensor) -> list[tuple[int, int]]:
+        """The grids whose table this is, by its numbers; none if it does not come from the formula."""
+        if table.dim() != 3 or table.shape[0] != 1 or table.shape[2] != self.dim:
+            return []
+        given = table[0].double().cpu()
+        grids = grids_of_places(table.shape[1] - self.num_prefix)
+        return [grid for grid in grids if torch.allclose(given, self.formula(grid), atol=1e-2)]  # bfloat16 has 8 bits
+
+    def resized(self, table: Tensor, grid: tuple[int, int], how: Resize | None = None) -> Tensor:
+        """The table for this part's grid, whatever that of another one is."""
+        return self.formula(self.grid).float()[None]
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         return add_positions(x, grid, self.positions(grid), self.num_prefix)

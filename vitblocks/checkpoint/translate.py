@@ -1,0 +1,135 @@
+"""A checkpoint as entries of a model, and the report of what fits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .entries import entries_of
+from .report import Misshaped, Missing, Report, Resized, section
+from .resizing import Fitted, Placed, Resizing, fit
+from .rules import Pair, Pairing
+from .transforms import Tensors
+from .values import cast, refused
+
+
+@torch.no_grad()
+def translate(
+    model: nn.Module,
+    state_dict: Mapping[str, Any],
+    pairing: Pairing,
+    what: str,
+    resizing: Resizing,
+    check_values: bool = True,
+    composition: tuple[str, ...] = (),
+) -> tuple[dict[str, Tensor], Report]:
+    """What of the checkpoint fits, as entries of the model, and the report on ``what``. The model is only read.
+
+    Raises:
+        TypeError, ValueError: see :func:`~vitblocks.checkpoint.load`.
+    """
+    known = {key for pair in pairing.pairs for key in pair.theirs}
+    entries = entries_of(state_dict, known | pairing.computed.keys())
+    found = _Translation(model, entries.tensors, resizing, check_values)
+    resizing.check(found.targets)
+    for pair in pairing.pairs:
+        found.take(pair)
+    found.require_all_taken(what)
+    rest = [key for key in entries.tensors if key not in known]
+    ignored = [key for key in rest if key in pairing.computed or any(p.fullmatch(key) for p in pairing.ignored)]
+    report = Report(
+        what=what,
+        loaded=tuple(found.values),
+        missing=(*(Missing((key,), ()) for key in pairing.unmatched), *found.missing),
+        unexpected=tuple(sorted({*entries.beside, *rest} - set(ignored))),
+        misshaped=tuple(found.misshaped),
+        resized=tuple(found.resized),
+        ignored=tuple(ignored),
+        composition=composition,
+        recomputed=tuple(found.recomputed),
+        unwrapped=entries.unwrapped,
+    )
+    return found.values, report
+
+
+class _Translation:
+    """What was found so far, pair by pair."""
+
+    def __init__(self, model: nn.Module, tensors: Mapping[str, Tensor], resizing: Resizing, check_values: bool) -> None:
+        self.model, self.tensors, self.resizing, self.check_values = model, tensors, resizing, check_values
+        self.targets: dict[str, Tensor] = model.state_dict()
+        self.values: dict[str, Tensor] = {}
+        self.missing: list[Missing] = []
+        self.misshaped: list[Misshaped] = []
+        self.resized: list[Resized] = []
+        self.recomputed: list[str] = []
+        self.refused: list[str] = []
+        self.grids: set[tuple[int, int]] = set()
+
+    def take(self, pair: Pair) -> None:
+        """Find what a pair says."""
+        if absent := tuple(key for key in pair.theirs if key not in self.tensors):
+            self.missing.append(Missing(pair.ours, absent))
+            return
+        theirs = tuple(self.tensors[key].detach() for key in pair.theirs)
+        target = self.targets[pair.ours[0]]
+        wrong = {key: refused(self.tensors[key], target, check=self.check_values) for key in pair.theirs}
+        if any(wrong.values()):
+            self.refused += [f"{key}: {why}" for key, why in wrong.items() if why]
+            return
+        try:
+            values = self._fitting(pair, theirs)
+            if values is not None:
+                for key, value in zip(pair.ours, values, strict=True):
+                    self.values[key] = cast(value, self.targets[key], check=self.check_values)
+        except (ValueError, RuntimeError) as error:
+            self.refused.append(f"{', '.join(pair.theirs)}: {error}")
+
+    def require_all_taken(self, what: str) -> None:
+        """Raise ValueError if something could not be taken, or a grid was told that no table has."""
+        if self.refused:
+            raise ValueError("\n".join([f"{what}: entries that cannot be taken", *section("refused", self.refused)]))
+        if unused := self.resizing.told() - self.grids:
+            raise ValueError(f"grid must be that of a table in the checkpoint, got {unused}: there are {self.grids}")
+
+    def _fitting(self, pair: Pair, theirs: Tensors) -> Tensors | None:
+        """Theirs as ours, or None if their shapes are others."""
+        expected = _expected_shapes(pair, self.targets)
+        found = tuple(tuple(value.shape) for value in theirs)
+        table = self._table(pair, theirs)
+        if table is None:
+            if found == expected:
+                return pair.transform.forward(theirs)
+            self.misshaped.append(Misshaped(pair.ours, pair.theirs, expected, found))
+            return None
+        part, value = table
+        fitted = fit(part, pair.ours[0], value, self.resizing)
+        if not isinstance(fitted, Fitted):
+            self.misshaped.append(Misshaped(pair.ours, pair.theirs, expected, found, fitted))
+            return None
+        self.grids.add(fitted.grid)
+        if fitted.how == "recomputed":
+            self.recomputed += pair.ours
+        elif fitted.how:
+            self.resized.append(Resized(pair.ours[0], fitted.grid, part.grid, fitted.how == "guessed"))
+        return (fitted.value,)
+
+    def _table(self, pair: Pair, theirs: Tensors) -> tuple[Placed, Tensor] | None:
+        """The part whose table of positions a pair is, and the table as ours; None if it is none."""
+        owner, _, name = pair.ours[0].rpartition(".")
+        part = self.model.get_submodule(owner)
+        if name != "table" or len(pair.ours) != 1 or len(theirs) != 1 or not isinstance(part, Placed):
+            return None
+        try:
+            return part, pair.transform.forward(theirs)[0]
+        except (ValueError, RuntimeError, IndexError):
+            return None  # a transform made for our sizes: nothing to resize
+
+
+def _expected_shapes(pair: Pair, targets: Mapping[str, Tensor]) -> tuple[tuple[int, ...], ...]:
+    """The shapes that theirs must have: those that our shapes have as theirs."""
+    zeros = tuple(torch.zeros(targets[key].shape) for key in pair.ours)
+    return tuple(tuple(value.shape) for value in pair.transform.inverse(zeros))
