@@ -369,7 +369,7 @@ def test_a_model_without_key_maps() -> None:
 # Resizing
 
 
-@pytest.mark.parametrize(("layout", "pool"), [("timm", "cls"), ("timm", "mean"), ("vit_pytorch", "cls")])
+@pytest.mark.parametrize(("layout", "pool"), [("timm", "cls"), ("timm", "mean"), ("vit_pytorch", "cls"), ("hf", "cls")])
 def test_positions_are_resized_in_two_dimensions(layout: str, pool: str) -> None:
     how = {"timm": resize_table_as_timm}.get(layout, resize_table)
     source, target = vit(pool=pool, resize=how), vit(image_size=(16, 12), pool=pool)

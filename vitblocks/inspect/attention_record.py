@@ -88,7 +88,8 @@ class AttentionRecord:
     def matrix(self) -> Tensor:
         """All of it among the tokens of the sequences: ``(B, heads, queries, keys)``, zero where two tokens do not meet.
 
-        Rows of tokens that are no query of this record are zero. Raises ValueError where the places are not known.
+        Padding is no token: where it is attended to, rows sum to what is left. Rows of tokens that are no query of this record are zero.
+        Raises ValueError where the places are not known.
         """
         queries, keys = self.known()
         weights = rearrange(self.weights, "b g heads n m -> b heads g n m")

@@ -37,4 +37,31 @@ def swin(config: Config) -> Swin:
     )
 
 
-BUILDERS = {("Swin", "timm"): Builder(swin)}
+def hf(config: Config) -> Swin:
+    """Hugging Face's pads images and maps, rolls them after that, and attends to the padding.
+
+    A map with a side that a window covers has windows of that side there, for which its bias tables are too large, and no shift.
+    """
+    config.only("layer_norm_eps", 1e-5)
+    config.only("use_absolute_embeddings", False)
+    config.unaffected_by("image_size")  # it takes every image
+    patch, stages, window = config["patch_size"], len(config["depths"]), config["window_size"]
+    last = min(-(-side // (patch * 2 ** (stages - 1))) for side in config.image[-2:])
+    if last <= window:
+        raise config.refuse("window_size", f"it covers a side of {last} of the last map")
+    return Swin(
+        num_classes=config["num_labels"],
+        patch_size=patch,
+        dim=config["embed_dim"],
+        depths=config["depths"],
+        heads=config.each("num_heads", stages),
+        window=window,
+        mlp_ratio=config["mlp_ratio"],
+        channels=config.get("num_channels", 3),
+        qkv_bias=config.get("qkv_bias", True),
+        activation=config.activation("hidden_act"),
+        padding="attended",
+    )
+
+
+BUILDERS = {("Swin", "timm"): Builder(swin), ("Swin", "hf"): Builder(hf)}

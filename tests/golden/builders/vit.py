@@ -55,6 +55,28 @@ def timm(config: Config) -> ViT:
     return ViT(pool=pool, prefix_tokens=int(has_class), **timm_sizes(config))
 
 
+def hf(config: Config) -> ViT:
+    """Hugging Face's takes another image if its ``forward`` is told so; then pixels beyond whole patches are left out."""
+    config.only("pooler_output_size", None)
+    if not config.get("interpolate_pos_encoding", False):
+        config.same_size("image_size")
+    dim, patch, channels = config["hidden_size"], config["patch_size"], config.get("num_channels", 3)
+    return ViT(
+        image_size=config["image_size"],
+        patch_size=patch,
+        num_classes=config["num_labels"],
+        channels=channels,
+        dim=dim,
+        depth=config["num_hidden_layers"],
+        heads=config["num_attention_heads"],
+        mlp_dim=config["intermediate_size"],
+        qkv_bias=config.get("qkv_bias", True),
+        norm=layer_norm(config.get("layer_norm_eps", 1e-12)),
+        activation=config.activation("hidden_act"),
+        embed=ConvEmbed(patch, dim, channels=channels, remainder="drop"),
+    )
+
+
 def vit_pytorch(config: Config, *, dual_norm: bool) -> ViT:
     """The Linear patch embedding, with a norm before and after it since 1.0. qkv has no bias, and the norms PyTorch's epsilon.
 
@@ -105,6 +127,7 @@ def key_map(config: Config) -> KeyMap:
 
 BUILDERS = {
     ("ViT", "timm"): Builder(timm),
+    ("ViT", "hf"): Builder(hf),
     ("ViT", "vit_pytorch", r"\b0\.\d+"): Builder(lambda config: vit_pytorch(config, dual_norm=False)),
     ("ViT", "vit_pytorch", r"\b1\.\d+"): Builder(lambda config: vit_pytorch(config, dual_norm=True), key_map=key_map),
 }

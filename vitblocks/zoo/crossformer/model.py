@@ -45,8 +45,9 @@ class CrossFormer(Model):
     The long distance groups follow the paper: ``local_window_size`` tokens along each side, ``global_window_size`` apart.
 
     Initialised as the authors do: Linears a truncated normal of standard deviation 0.02 with zero biases, convolutions as PyTorch does.
-    Every image size works that holds a stride of the last stage: rows and columns at the bottom and right that fill no whole stride are
-    left out, as in the authors' code for detection. Groups are padded, and padding is not attended to, as there.
+    Every image size works that holds a stride of the last stage: rows and columns at the bottom and right that fill no whole stride of
+    the smallest kernel are left out, as by any strided convolution (the authors' code for detection refuses odd maps). Groups are padded,
+    and padding is not attended to, as there.
 
     Args:
         num_classes: 0 for features.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...checkpoint.block import HF_BLOCK
 from ...checkpoint.rules import KeyMap, Rule, within
 
 _BLOCK = (
@@ -19,4 +20,20 @@ TIMM = (
     Rule("head.fc.{p}", "head.{p}"),
 )
 
-LAYOUTS: dict[str, KeyMap] = {"timm": TIMM}
+_HF_BLOCK = (
+    Rule("attention.relative_position_bias.relative_position_bias_table", "attn.position_bias.table"),
+    *HF_BLOCK,
+)
+
+HF = (
+    Rule("swin.embeddings.patch_embeddings.projection.{p}", "embed.conv.{p}"),
+    Rule("swin.embeddings.norm.{p}", "embed.norm.{p}"),
+    Rule("swin.encoder.layers.{s-1}.downsample.reduction.{p}", "stages.{s}.transition.proj.{p}"),
+    Rule("swin.encoder.layers.{s-1}.downsample.norm.{p}", "stages.{s}.transition.norm.{p}"),
+    *within("swin.encoder.layers.{s}.blocks.{b}", "stages.{s}.blocks.{b}", _HF_BLOCK),
+    Rule("swin.layernorm.{p}", "norm.{p}"),
+    Rule("classifier.{p}", "head.{p}"),
+)
+"""Hugging Face's SwinForImageClassification, which attends to padding: build the model with ``padding="attended"``."""
+
+LAYOUTS: dict[str, KeyMap] = {"timm": TIMM, "hf": HF}

@@ -49,10 +49,10 @@ class Swin(Model):
             published models whose last maps are. None for tables of ``window`` everywhere.
         activation: factory of the feed-forward's activation.
         padding: what the padding of windows is to those that compute beside it. ``"masked"``: nothing, nobody attends to it.
-            ``"attended"``: zeros among the keys, as in the authors' code for detection and torchvision's. ``"timm"``: that too, but
-            shifted windows are rolled before they are padded (:class:`~vitblocks.zoo.swin.RolledWindows`), maps of ``image_size`` that
-            one window covers are shifted at no size, and what fills no whole patch of the image is left out. Where patches and windows
-            divide the image, and windows cover no map, all three are the same.
+            ``"attended"``: zeros among the keys, as in the authors' code for detection, torchvision's and transformers'. ``"timm"``:
+            that too, but shifted windows are rolled before they are padded (:class:`~vitblocks.zoo.swin.RolledWindows`), maps of
+            ``image_size`` that one window covers are shifted at no size, and what fills no whole patch of the image is left out. Where
+            patches and windows divide the image, and windows cover no map, all three are the same.
 
     Raises:
         ValueError: not as many ``heads`` as ``depths``, a width that does not divide into heads, or an unknown ``padding``.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from ...checkpoint.block import TIMM_BLOCK
+from ...checkpoint.block import HF_BLOCK, TIMM_BLOCK
 from ...checkpoint.rules import KeyMap, Rule, Table, within
 from ...checkpoint.transforms import Inverted, PatchPixels, Same, Transform, Unsqueeze
 from ...embed import LinearEmbed, MapEmbed
@@ -108,4 +108,14 @@ def vit_pytorch(model: ViT) -> Table:
     )
 
 
-LAYOUTS: dict[str, KeyMap] = {"timm": timm, "official": timm, "vit_pytorch": vit_pytorch}
+HF = (
+    Rule("vit.embeddings.cls_token", "stages.0.class_token.token"),
+    Rule("vit.embeddings.position_embeddings", "stages.0.learned_position.table"),
+    Rule("vit.embeddings.patch_embeddings.projection.{p}", "embed.conv.{p}"),
+    *within("vit.layers.{b}", "stages.0.blocks.{b}", HF_BLOCK),
+    Rule("vit.layernorm.{p}", "norm.{p}"),
+    Rule("classifier.{p}", "head.{p}"),
+)
+"""Hugging Face's ViTForImageClassification, whose norms have an epsilon of 1e-12: build the model with ``norm=layer_norm(1e-12)``."""
+
+LAYOUTS: dict[str, KeyMap] = {"timm": timm, "official": timm, "vit_pytorch": vit_pytorch, "hf": HF}
