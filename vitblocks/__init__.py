@@ -55,7 +55,7 @@ from .attention import (
     Windows,
 )
 from .block import Block, Chain, ClassBlock, ParallelBlock, PostNormBlock
-from .border import adopt, release
+from .border import Preprocessing, adopt, preprocess, release
 from .embed import (
     CompactStem,
     ConvDownsample,
@@ -214,6 +214,7 @@ __all__ = [
     "PiT",
     "PostNormBlock",
     "PrefixMeanPool",
+    "Preprocessing",
     "QuickGELU",
     "RMSNorm",
     "ReAttend",
@@ -272,6 +273,7 @@ __all__ = [
     "part",
     "pool",
     "position",
+    "preprocess",
     "recipe",
     "record_attention",
     "release",

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
+from vitblocks import preprocess
 from vitblocks.border import adopt
 
 from .cases import check
@@ -41,3 +45,11 @@ def test_what_no_part_does_is_refused_by_name(options: dict[str, Any]) -> None:
     )
     with pytest.raises(ValueError, match="for which there is no part here"):
         adopt(theirs)
+
+
+def test_preprocessing_comes_along() -> None:
+    theirs = timm.create_model("vit_tiny_patch16_224", depth=1, img_size=(32, 48))
+    model, _ = adopt(theirs)
+    transform = timm.data.create_transform(**timm.data.resolve_data_config({"input_size": (3, 32, 48)}, model=theirs))
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8))
+    assert torch.equal(preprocess(model)(image), transform(image))

@@ -9,17 +9,20 @@ class that it becomes maps the full name of theirs to an :class:`Origin`. Nothin
 
 from .adopting import Adopted, Adoption, adopt, release
 from .origin import Origin, origin_of, origins
+from .preprocessing import Preprocessing, preprocess
 from .settings import activation_of, norm_of, rate_of, refuse_unless
 
 __all__ = [
     "Adopted",
     "Adoption",
     "Origin",
+    "Preprocessing",
     "activation_of",
     "adopt",
     "norm_of",
     "origin_of",
     "origins",
+    "preprocess",
     "rate_of",
     "refuse_unless",
     "release",

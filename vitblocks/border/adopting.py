@@ -14,6 +14,7 @@ from ..checkpoint.convert import export, load
 from ..checkpoint.report import Report
 from ..grid import Size, to_pair
 from ..inspect.frames import evaluating
+from .about import about
 from .origin import Origin, origin_of, plain_call
 from .tracing import error_between, first_difference
 
@@ -84,6 +85,7 @@ def adopt(module: nn.Module, *, sizes: Sequence[Size] | None = None, bound: floa
     first = next(module.parameters())
     model.to(device=first.device, dtype=first.dtype).train(module.training)
     errors, notes = _compare(origin, module, model, sizes, bound)
+    _tell(module, model)
     layout = origin.layout if isinstance(origin.layout, str) else "given"
     return Adopted(model, Adoption(type(module).__name__, type(model).__name__, layout, errors, loaded, tuple(notes)))
 
@@ -108,6 +110,15 @@ def release(model: nn.Module, like: nn.Module) -> None:
     if wrong:
         raise ValueError(f"like must have the weights of this {type(model).__name__}: {'; '.join(wrong[:5])}")
     like.load_state_dict(state)
+
+
+def _tell(module: nn.Module, model: Any) -> None:
+    """Let the model know of preprocessing and classes what the module knows."""
+    preprocessing, labels = about(module, to_pair(getattr(model, "image_size", None) or 224, "image_size"))
+    if preprocessing is not None:
+        model.preprocessing = preprocessing.data()
+    if labels is not None:
+        model.labels = labels
 
 
 @torch.no_grad()
