@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import re
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from vitblocks import preprocess
 from vitblocks.border import adopt
 
-from .cases import check
+from .cases import check, randomised
 
 timm = pytest.importorskip("timm")
+
+models = timm.models
+EPS = partial(nn.LayerNorm, eps=1e-3)
 
 VIT: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -26,24 +32,77 @@ VIT: dict[str, dict[str, Any]] = {
     "layer scale, no bias of qkv": {"init_values": 1e-2, "qkv_bias": False},
     "tanh GELU, another epsilon": {"act_layer": "gelu_tanh", "norm_layer": "layernorm"},
     "any size": {"dynamic_img_size": True},
+    "any size, padded": {"dynamic_img_size": True, "dynamic_img_pad": True},
+    "other norms, drop rates": {"norm_layer": EPS, "proj_drop_rate": 0.1, "attn_drop_rate": 0.2, "drop_path_rate": 0.3},
 }
 
 
 @pytest.mark.parametrize("options", VIT.values(), ids=VIT)
 def test_vit(options: dict[str, Any]) -> None:
     sizes = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2, **options}
-    check(
-        lambda: timm.models.vision_transformer.VisionTransformer(**sizes),
-        sizes=2 if "dynamic_img_size" in options else 1,
+    model, _ = check(
+        lambda: models.vision_transformer.VisionTransformer(**sizes), sizes=2 if "dynamic_img_size" in options else 1
     )
+    if "dynamic_img_pad" in options:
+        adopt(randomised(models.vision_transformer.VisionTransformer(**sizes)), sizes=[(37, 45)])
+    assert model.stages[0].layers[-1].shortcut2.drop_path.rate == pytest.approx(options.get("drop_path_rate", 0))
 
 
-@pytest.mark.parametrize("options", [{"global_pool": "map"}, {"qk_norm": True}, {"pre_norm": True}, {"reg_tokens": 2}])
-def test_what_no_part_does_is_refused_by_name(options: dict[str, Any]) -> None:
-    theirs = timm.models.vision_transformer.VisionTransformer(
-        img_size=32, patch_size=8, embed_dim=32, depth=1, num_heads=2, **options
-    )
-    with pytest.raises(ValueError, match="for which there is no part here"):
+DEIT: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "7 classes, 1 channel": {"num_classes": 7, "in_chans": 1},
+    "no head": {"num_classes": 0},
+    "rectangle, another norm": {"img_size": (32, 48), "norm_layer": EPS},
+    "any size": {"dynamic_img_size": True},
+}
+
+
+@pytest.mark.parametrize("options", DEIT.values(), ids=DEIT)
+def test_deit(options: dict[str, Any]) -> None:
+    sizes = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2, **options}
+    check(lambda: models.deit.VisionTransformerDistilled(**sizes), sizes=2 if "dynamic_img_size" in options else 1)
+
+
+CAIT: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "7 classes, 1 channel": {"num_classes": 7, "in_chans": 1},
+    "no head, no bias of qkv": {"num_classes": 0, "qkv_bias": False},
+    "rectangle, other sizes": {"img_size": (32, 48), "depth": 1, "depth_token_only": 3, "num_heads": 4},
+    "other norms and activation": {"norm_layer": EPS, "act_layer": nn.SiLU, "mlp_ratio_token_only": 1.5},
+    "drop rates": {"drop_path_rate": 0.3, "pos_drop_rate": 0.2},
+}
+
+
+@pytest.mark.parametrize("options", CAIT.values(), ids=CAIT)
+def test_cait(options: dict[str, Any]) -> None:
+    sizes = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2, **options}
+    check(lambda: models.cait.Cait(**sizes))
+
+
+REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
+    "pooled by attention": ("vision_transformer.VisionTransformer", {"global_pool": "map"}, "global_pool = 'map'"),
+    "queries normed": ("vision_transformer.VisionTransformer", {"qk_norm": True}, "blocks.0.attn.q_norm"),
+    "normed before": ("vision_transformer.VisionTransformer", {"pre_norm": True}, "norm_pre"),
+    "registers": ("vision_transformer.VisionTransformer", {"reg_tokens": 2}, "reg_tokens = 2"),
+    "dropout of the head": ("vision_transformer.VisionTransformer", {"drop_rate": 0.1}, "drop_rate"),
+    "mean of the patches": ("cait.Cait", {"global_pool": "avg"}, "global_pool = 'avg'"),
+    "dropout of patch blocks alone": ("cait.Cait", {"proj_drop_rate": 0.1}, "dropout of blocks_token_only.0 = 0.0"),
+}
+
+
+@pytest.mark.parametrize(("name", "options", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_no_part_does_is_refused_by_name(name: str, options: dict[str, Any], message: str) -> None:
+    module, cls = name.split(".")
+    sizes = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 1, "num_heads": 2, **options}
+    theirs = getattr(getattr(models, module), cls)(**sizes)
+    with pytest.raises(ValueError, match=f"{re.escape(message)}.*for which there is no part here"):
+        adopt(theirs)
+
+
+def test_blocks_that_differ_are_refused_by_name() -> None:
+    theirs = models.cait.Cait(img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2)
+    theirs.blocks[1].norm2.eps = theirs.blocks[1].norm1.eps = 1e-4
+    with pytest.raises(ValueError, match=r"norm of blocks\.1 = .*eps=0\.0001"):
         adopt(theirs)
 
 

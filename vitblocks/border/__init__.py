@@ -7,6 +7,7 @@ How a class of another library is read stands beside the paper, in ``vitblocks/z
 class that it becomes maps the full name of theirs to an :class:`Origin`. Nothing of another library is imported here.
 """
 
+from . import timm
 from .adopting import Adopted, Adoption, adopt, release
 from .origin import Origin, origin_of, origins
 from .preprocessing import Preprocessing, preprocess
@@ -26,4 +27,5 @@ __all__ = [
     "rate_of",
     "refuse_unless",
     "release",
+    "timm",
 ]

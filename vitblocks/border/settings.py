@@ -62,7 +62,7 @@ def norm_of(module: nn.Module) -> NormFactory:
     raise ValueError(f"a norm must be a LayerNorm or RMSNorm with learned scale to be read, got {module}")
 
 
-def rate_of(module: nn.Module) -> float:
+def rate_of(module: nn.Module | None) -> float:
     """The rate of a Dropout or DropPath of whatever library; 0 of an Identity."""
     for name in ("p", "drop_prob", "rate"):
         if isinstance(rate := getattr(module, name, None), (int, float)):

@@ -7,18 +7,19 @@ from torch import nn
 from ...attention import ClassAttention, SoftmaxAttend, TalkingHeadsAttention
 from ...block import Block, ClassBlock
 from ...embed import ConvEmbed
-from ...feedforward import Mlp
+from ...feedforward import Activation, Mlp
 from ...grid import Size
 from ...head import linear_head
 from ...init import trunc_normal_linear, trunc_normal_mix
 from ...model import Model, Stage
-from ...norm import LayerNorm
+from ...norm import LayerNorm, NormFactory
 from ...pool import ClassPool
 from ...position import LearnedPosition
 from ...prefix import ClassToken, PerToken
 from ...registry import Variant, Variants, part
 from ..sizes import patch_grid
 from .layouts import LAYOUTS
+from .origins import ORIGINS
 
 
 def layer_scale_init(depth: int) -> float:
@@ -47,12 +48,15 @@ class CaiT(Model):
         layer_scale: starting value of layer scale; by depth as in the paper if None.
         cls_mlp_dim: hidden width of the class blocks' feed-forward; ``mlp_dim`` if None.
         qkv_bias: whether the projections of queries, keys and values have a bias.
+        norm: factory of the norms.
+        activation: factory of the feed-forwards' activation.
 
     Raises:
         ValueError: ``image_size`` does not divide into patches, or ``dim`` not into heads.
     """
 
     layouts = LAYOUTS
+    origins = ORIGINS
 
     def __init__(
         self,
@@ -73,13 +77,17 @@ class CaiT(Model):
         layer_scale: float | None = None,
         cls_mlp_dim: int | None = None,
         qkv_bias: bool = True,
+        norm: NormFactory = LayerNorm,
+        activation: Activation = nn.GELU,
     ) -> None:
         scale = layer_scale_init(depth) if layer_scale is None else layer_scale
+        cls_mlp_dim = mlp_dim if cls_mlp_dim is None else cls_mlp_dim
         patch_blocks = [
             Block(
                 dim,
                 TalkingHeadsAttention(dim, heads, qkv_bias=qkv_bias, attn_dropout=attn_dropout, dropout=dropout),
-                Mlp(dim, mlp_dim, dropout=dropout),
+                Mlp(dim, mlp_dim, activation=activation, dropout=dropout),
+                norm=norm,
                 layer_scale=scale,
                 drop_path=layer_dropout,
             )
@@ -91,7 +99,8 @@ class CaiT(Model):
                 ClassAttention(
                     dim, heads, qkv_bias=qkv_bias, attend=SoftmaxAttend(dropout=attn_dropout), dropout=dropout
                 ),
-                Mlp(dim, mlp_dim if cls_mlp_dim is None else cls_mlp_dim, dropout=dropout),
+                Mlp(dim, cls_mlp_dim, activation=activation, dropout=dropout),
+                norm=norm,
                 layer_scale=scale,
             )
             for _ in range(cls_depth)
@@ -102,7 +111,7 @@ class CaiT(Model):
             stages=[
                 Stage([position, PerToken(nn.Dropout(emb_dropout)), *patch_blocks, ClassToken(dim), *class_blocks])
             ],
-            norm=LayerNorm(dim),
+            norm=norm(dim),
             pool=ClassPool(),
             head=linear_head(dim, num_classes),
             image_size=image_size,

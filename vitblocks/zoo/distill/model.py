@@ -29,6 +29,7 @@ from ..efficient import EfficientViT, EfficientViTOptions
 from ..sizes import per_level
 from ..t2t import T2TViT, T2TViTOptions
 from .layouts import PIT_LAYOUTS, VIT_LAYOUTS
+from .origins import VIT_ORIGINS
 
 AnyModel = TypeVar("AnyModel", bound=Model)
 
@@ -46,6 +47,7 @@ class DistillableViT(vit.ViT):
     """
 
     layouts = VIT_LAYOUTS
+    origins = VIT_ORIGINS
 
     def __init__(self, *, dim: int, num_classes: int, **options: Unpack[vit.ViTOptions]) -> None:
         super().__init__(dim=dim, num_classes=num_classes, prefix_tokens=2, **options)

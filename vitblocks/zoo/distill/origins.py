@@ -1,0 +1,29 @@
+"""How timm's distilled models are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ...border import Origin, refuse_unless, timm
+from ..vit.origins import timm_settings
+
+if TYPE_CHECKING:
+    from ...model import Model
+
+
+def read_deit(build: Callable[..., Model], module: Any) -> Model:
+    """timm's VisionTransformerDistilled; in evaluation its output is the mean of both heads, as ours always is."""
+    classes = both_heads(module)
+    timm.refuse_identity(module, "fc_norm", module.fc_norm)
+    return build(**timm_settings(module), num_classes=classes)
+
+
+def both_heads(module: Any) -> int:
+    """The classes of two heads."""
+    classes = timm.head(module)
+    refuse_unless(timm.head(module, "head_dist") == classes, module, "head_dist", module.head_dist)
+    return classes
+
+
+VIT_ORIGINS = {"timm.models.deit.VisionTransformerDistilled": Origin("timm", read_deit)}
