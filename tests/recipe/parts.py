@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -121,6 +122,24 @@ class TinyTaker(nn.Module):
         for layer in self.layers:
             x = layer(x)
         return x
+
+
+@part
+class TinyOptions(nn.Module):
+    """Is given a dictionary of anything, and a function."""
+
+    def __init__(self, options: dict[str, Any], act: Callable[..., Any]) -> None:
+        super().__init__()
+        self.options = options
+        self.act = act
+
+
+@part
+class Named:
+    """Takes arguments of any name."""
+
+    def __init__(self, **given: Any) -> None:
+        self.given = given
 
 
 @part

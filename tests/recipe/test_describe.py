@@ -15,7 +15,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from vitblocks.recipe import build, describe
 
-from .parts import Tile, TinyChild, TinyLayer, TinyModel, TinyNorm, TinyStack, TinyTaker, wide_norm
+from .parts import Named, Tile, TinyChild, TinyLayer, TinyModel, TinyNorm, TinyOptions, TinyStack, TinyTaker, wide_norm
 
 
 def same(model: nn.Module, x: torch.Tensor | None = None) -> nn.Module:
@@ -82,6 +82,18 @@ def test_nan_and_partials() -> None:
     made = again.value()
     assert made.fc.in_features == 4
     assert made.act.approximate == "tanh"
+
+
+def test_names_that_descriptions_use_themselves() -> None:
+    """As the keys of a dictionary, and as the arguments of a value."""
+    from vitblocks.recipe import to_source
+
+    names = ("class", "args", "name", "partial", "dict", "tuple", "child", "refused", "changed", "shared", "absent")
+    entries = dict.fromkeys(names, "nobody")
+    again: Any = same(TinyOptions({**entries, "inner": (entries, [entries])}, act=partial(Named, **entries)))
+    assert again.options["inner"] == (entries, [entries])
+    assert again.act.keywords == entries
+    assert "'child': 'nobody'" in to_source(again, verify=False)
 
 
 MODELS: dict[str, Callable[[], nn.Module]] = {

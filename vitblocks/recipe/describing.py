@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import torch
@@ -116,8 +117,18 @@ def _now(value: Any, owner: nn.Module, path: str, argument: str, owners: tuple[n
     if "child" in value:
         child = _held(owner, value["child"])
         return _GONE if child is None else _call(child, join(path, value["child"]), owners)
-    now = {key: _now(item, owner, path, argument, owners) for key, item in value.items()}
-    return {key: item for key, item in now.items() if item is not _GONE}
+    return _within(value, lambda item: _now(item, owner, path, argument, owners))
+
+
+def _within(form: Description, change: Callable[[Any], Any]) -> Description:
+    """A form with the values in it changed, without those that are gone; what they are called is no matter."""
+    found = dict(form)
+    for key in found.keys() & {"dict", "args"}:
+        now = {name: change(item) for name, item in found[key].items()}
+        found[key] = {name: item for name, item in now.items() if item is not _GONE}
+    if "tuple" in found:
+        found["tuple"] = [item for item in map(change, found["tuple"]) if item is not _GONE]
+    return found
 
 
 def _differences(tree: Tree, fresh: Tree) -> tuple[dict[str, Any], dict[str, str]]:
@@ -185,8 +196,7 @@ def _without_paths(note: Any, owner: nn.Module) -> Any:
         return note
     if "child" in note:
         return "a module" if _held(owner, note["child"]) is not None else _GONE
-    found = {key: _without_paths(item, owner) for key, item in note.items()}
-    return {key: item for key, item in found.items() if item is not _GONE}
+    return _within(note, lambda item: _without_paths(item, owner))
 
 
 def _held(owner: nn.Module, path: str) -> nn.Module | None:

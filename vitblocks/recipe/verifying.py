@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -120,7 +118,9 @@ def _close(found: list[Any] | None, expected: list[Any]) -> bool:
 
 def _outputs(model: nn.Module, sample: Tensor) -> list[Any]:
     """What a model gives in evaluation, from the same random state each time."""
-    with _evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
+    from ..inspect.frames import evaluating  # whose parts are registered by this package
+
+    with evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return _leaves(model(sample))
 
@@ -129,14 +129,3 @@ def _leaves(found: Any) -> list[Any]:
     """The tensors of an output."""
     inside = found.values() if isinstance(found, dict) else found if isinstance(found, (tuple, list)) else None
     return [found] if inside is None else [leaf for item in inside for leaf in _leaves(item)]
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

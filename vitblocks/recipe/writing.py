@@ -52,10 +52,11 @@ def to_source(model: nn.Module, *, sample: Tensor | None = None, verify: bool = 
             not do the same.
     """
     description = describe(model)
-    roots = [_definition(name) for name in dict.fromkeys(_names(description)) if not name.startswith("nn.")]
-    uses = {key for key in ("changed", "absent") if _has(description, key)}
-    roots += [CHANGED] if _has(description, "changed") or _has(description, "shared") else []
-    roots += [ABSENT] if "absent" in uses else []
+    inside = list(_forms(description))
+    named = dict.fromkeys(data[key] for data in inside for key in ("class", "name", "partial") if key in data)
+    roots = [_definition(name) for name in named if not name.startswith("nn.")]
+    roots += [CHANGED] if any(data.keys() & {"changed", "shared"} for data in inside) else []
+    roots += [ABSENT] if any("absent" in data for data in inside) else []
     reach = Reach(roots)
     written = _write(reach, description)
     if verify:
@@ -72,17 +73,14 @@ def _definition(name: str) -> Definition:
     return Definition(part.__module__, part.__name__)
 
 
-def _names(data: Any) -> Iterator[str]:
-    """The parts that a description names."""
+def _forms(data: Any) -> Iterator[Mapping[str, Any]]:
+    """Every dictionary of a description that stands for something, and not those that only hold arguments or entries by name."""
     if isinstance(data, Mapping):
-        yield from (data[key] for key in ("class", "name", "partial") if isinstance(data.get(key), str))
-    for item in data.values() if isinstance(data, Mapping) else data if isinstance(data, list) else ():
-        yield from _names(item)
-
-
-def _has(data: Any, key: str) -> bool:
-    inside = data.values() if isinstance(data, Mapping) else data if isinstance(data, list) else ()
-    return (isinstance(data, Mapping) and key in data) or any(_has(item, key) for item in inside)
+        yield data
+        named = [data.get(key, {}) for key in ("dict", "args", "changed")]
+        data = [*data.get("tuple", ()), *(item for items in named for item in items.values())]
+    for item in data if isinstance(data, list) else ():
+        yield from _forms(item)
 
 
 def _write(reach: Reach, description: dict[str, Any]) -> str:
