@@ -9,10 +9,8 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
-from vitblocks import Block, Mlp, fold
 from vitblocks.attention import (
     DilatedWindows,
-    LocalWindowAttention,
     Partition,
     ShiftedWindows,
     WindowAttention,
@@ -189,13 +187,3 @@ def test_padding_that_is_attended_to_is_zeros_on_a_larger_map(
     larger = torch.nn.functional.pad(to_map(x, (height, width)), (0, columns - width, 0, rows - height))
     expected = to_map(attn(to_tokens(larger)[0], (rows, columns)), (rows, columns))[:, :, :height, :width]
     torch.testing.assert_close(attn(x, (height, width)), to_tokens(expected)[0])
-
-
-def test_only_masked_padding_lets_a_norm_be_folded() -> None:
-    """A norm before it makes other tokens than zeros, which are read as they are."""
-    model, x = Block(4, LocalWindowAttention(4, 2, window=2, padding="attended"), Mlp(4)), torch.randn(1, 9, 4)
-    torch.nn.init.normal_(model.norm1.bias)
-    expected = model(x, (3, 3))
-    fold(model)
-    assert isinstance(model.norm1.bias, torch.nn.Parameter)
-    torch.testing.assert_close(model(x, (3, 3)), expected)

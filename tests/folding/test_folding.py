@@ -40,6 +40,7 @@ from vitblocks import (
     TalkingHeadsAttention,
     fold,
 )
+from vitblocks.embed.adaptors import Downsample, PatchConv2d
 from vitblocks.norm import BatchNorm, rms_norm
 from vitblocks.zoo.ats_vit import SmoothedSoftmaxAttend
 from vitblocks.zoo.cct import CompactBlock
@@ -114,6 +115,9 @@ HYBRIDS: dict[str, Callable[[], list[nn.Module]]] = {
     "smoothed in padded windows": lambda: [
         Block(DIM, LocalWindowAttention(DIM, 2, window=2, attend=SmoothedSoftmaxAttend(eps=0.1)), Mlp(DIM))
     ],
+    "padding that windows see": lambda: [
+        Block(DIM, LocalWindowAttention(DIM, 2, window=2, shift=shift, padding="attended"), Mlp(DIM)) for shift in (0, 1)
+    ],
     "prefix in windows": lambda: [
         ClassToken(DIM, 3),
         Block(DIM, LocalWindowAttention(DIM, 2, window=2, position_bias=DynamicBias(2, 4)), ConvFeedForward(DIM)),
@@ -167,6 +171,7 @@ def test_merging_norm_goes_into_its_projection() -> None:
 def test_zeros_that_pad_windows_and_are_seen_keep_the_norm() -> None:
     assert folds("smoothed in padded windows")["LayerNorm into the linear after it"] == 1  # the feed-forward's
     assert folds("padded windows")["LayerNorm into the linear after it"] == 2
+    assert folds("padding that windows see")["LayerNorm into the linear after it"] == 2
 
 
 def test_a_norm_that_others_read_is_kept() -> None:
@@ -176,6 +181,13 @@ def test_a_norm_that_others_read_is_kept() -> None:
 
 def test_a_norm_before_a_padded_convolution_is_kept() -> None:
     assert not folds("padded after a norm")
+    kept = {"pad": 0, "drop": 1}
+    for remainder, count in kept.items():
+        patches = nn.Sequential(nn.BatchNorm2d(DIM), PatchConv2d(DIM, DIM, 2, remainder=remainder))
+        model = model_of(transition=Downsample(patches))
+        folded, report = fold(model)
+        assert report.counts.get("BatchNorm into the linear after it", 0) == count
+        assert difference(model, folded, images()) < 1e-9
 
 
 def test_rescaled_blocks_become_plain_ones() -> None:
