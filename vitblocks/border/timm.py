@@ -13,6 +13,7 @@ from ..residual import drop_path_schedule
 from .settings import activation_of, norm_of, rate_of, refuse_unless
 
 Blocks = Mapping[str, Any]
+Read = Callable[[nn.Module, str, Any], dict[str, Any]]
 
 
 def named(name: str, blocks: Sequence[Any]) -> dict[str, Any]:
@@ -20,7 +21,7 @@ def named(name: str, blocks: Sequence[Any]) -> dict[str, Any]:
     return {f"{name}.{i}": block for i, block in enumerate(blocks)}
 
 
-def alike(module: nn.Module, blocks: Blocks, read: Callable[[nn.Module, str, Any], dict[str, Any]]) -> dict[str, Any]:
+def alike(module: nn.Module, blocks: Blocks, read: Read) -> dict[str, Any]:
     """What ``read`` gives for all ``blocks``, which must be the same.
 
     Raises:
@@ -33,6 +34,21 @@ def alike(module: nn.Module, blocks: Blocks, read: Callable[[nn.Module, str, Any
         for key, value in settings.items():
             refuse_unless(repr(value) == repr(wanted[key]), module, f"{key} of {name}", value)
     return wanted
+
+
+def by_stage(
+    module: nn.Module, stages: Sequence[Blocks], read: Read, own: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+    """What ``read`` gives for the blocks of several stages: ``(settings that all share, {name in own: one for each stage})``.
+
+    The channels of all heads must be those of the stage; they are told by no other setting.
+    """
+    found = [alike(module, blocks, read) for blocks in stages]
+    for s, settings in enumerate(found):
+        width = settings["heads"] * settings.pop("head_dim")
+        refuse_unless(width == settings["dim"], module, f"channels of all heads in stage {s}", width)
+    each = {name: [settings.pop(name) for settings in found] for name in own}
+    return alike(module, named("stage", found), lambda *place: dict(place[-1])), each
 
 
 def mlp(module: nn.Module, name: str, theirs: Any) -> dict[str, Any]:
@@ -125,12 +141,22 @@ def drop_rates(module: nn.Module, name: str, theirs: Any) -> float:
 
 def head(module: Any, name: str = "head") -> int:
     """How many classes a head has that is a Linear with a bias, or none; dropout before it is refused."""
-    refuse_unless(rate_of(getattr(module, "head_drop", None)) == 0, module, "drop_rate", module.head_drop)
+    rate = rate_of(getattr(module, "head_drop", None))
+    refuse_unless(rate == 0, module, "drop_rate", rate)
     theirs = getattr(module, name)
     if isinstance(theirs, nn.Identity):
         return 0
     refuse_unless(isinstance(theirs, nn.Linear) and theirs.bias is not None, module, name, theirs)
     return int(theirs.out_features)
+
+
+def classifier_head(module: Any) -> int:
+    """The classes of timm's ``ClassifierHead`` that takes the mean of all patches; 0 without a Linear."""
+    theirs = module.head
+    refuse_unless(type(theirs).__name__ == "ClassifierHead", module, "head", type(theirs).__name__)
+    refuse_unless(theirs.global_pool.pool_type == "avg", module, "global_pool", theirs.global_pool.pool_type)
+    refuse_unless(rate_of(theirs.drop) == 0, module, "drop_rate", rate_of(theirs.drop))
+    return head(theirs, "fc")
 
 
 def refuse_identity(module: nn.Module, name: str, theirs: Any) -> None:

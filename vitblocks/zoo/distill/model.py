@@ -29,7 +29,7 @@ from ..efficient import EfficientViT, EfficientViTOptions
 from ..sizes import per_level
 from ..t2t import T2TViT, T2TViTOptions
 from .layouts import PIT_LAYOUTS, VIT_LAYOUTS
-from .origins import VIT_ORIGINS
+from .origins import PIT_ORIGINS, VIT_ORIGINS
 
 AnyModel = TypeVar("AnyModel", bound=Model)
 
@@ -99,11 +99,12 @@ class DistillablePiT(pit.PiT):
     """PiT with a distillation token that is pooled along with the class token, and a head for it.
 
     Args:
-        image_size, patch_size, dim, num_classes, depth, heads, mlp_dim, dropout, emb_dropout, channels, attn_dropout, drop_path, stride:
-            see :class:`~vitblocks.zoo.pit.PiT`.
+        image_size, patch_size, dim, num_classes, depth, heads, mlp_dim, dropout, emb_dropout, channels, attn_dropout, drop_path, stride,
+            norm, activation: see :class:`~vitblocks.zoo.pit.PiT`.
     """
 
     layouts = PIT_LAYOUTS
+    origins = PIT_ORIGINS
 
     def __init__(
         self, *, dim: int | Sequence[int], depth: Sequence[int], num_classes: int, **options: Unpack[pit.PiTOptions]

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ...border import Origin, refuse_unless, timm
+from ..pit import PiT
+from ..pit.origins import timm_settings as pit_settings
 from ..vit.origins import timm_settings
 
 if TYPE_CHECKING:
@@ -19,6 +21,13 @@ def read_deit(build: Callable[..., Model], module: Any) -> Model:
     return build(**timm_settings(module), num_classes=classes)
 
 
+def read_pit(build: Callable[..., Model], module: Any) -> Model:
+    """timm's PoolingVisionTransformer, which is distilled or not: then it becomes a plain :class:`PiT`."""
+    if module.head_dist is None:
+        return PiT(**pit_settings(module), num_classes=timm.head(module))
+    return build(**pit_settings(module), num_classes=both_heads(module))
+
+
 def both_heads(module: Any) -> int:
     """The classes of two heads."""
     classes = timm.head(module)
@@ -27,3 +36,4 @@ def both_heads(module: Any) -> int:
 
 
 VIT_ORIGINS = {"timm.models.deit.VisionTransformerDistilled": Origin("timm", read_deit)}
+PIT_ORIGINS = {"timm.models.pit.PoolingVisionTransformer": Origin("timm", read_pit)}

@@ -11,10 +11,11 @@ from typing_extensions import Required
 
 from ...embed import ConvEmbed
 from ...embed.adaptors import sliding_grid
+from ...feedforward import Activation
 from ...grid import Size, to_pair
 from ...head import linear_head
 from ...model import Model, Stage
-from ...norm import LayerNorm
+from ...norm import LayerNorm, NormFactory
 from ...pool import ClassPool
 from ...position import LearnedPosition
 from ...prefix import ClassToken, PerToken
@@ -39,6 +40,8 @@ class PiTOptions(TypedDict, total=False):
     attn_dropout: float
     drop_path: float
     stride: Size | None
+    norm: NormFactory
+    activation: Activation
 
 
 @part
@@ -63,6 +66,8 @@ class PiT(Model):
         drop_path: of the last block, rising linearly from 0.
         stride: pixels between patches; half of ``patch_size`` if None.
         prefix_tokens: learned tokens before the patches, the class token first.
+        norm: factory of the norms.
+        activation: factory of the feed-forward's activation.
 
     Raises:
         ValueError: ``image_size`` is smaller than a patch, ``depth`` is empty, sizes are not one for each stage, or a ``dim`` does not
@@ -88,6 +93,8 @@ class PiT(Model):
         drop_path: float = 0.0,
         stride: Size | None = None,
         prefix_tokens: int = 1,
+        norm: NormFactory = LayerNorm,
+        activation: Activation = nn.GELU,
     ) -> None:
         if not depth:
             raise ValueError("depth must name the blocks of at least one stage, got none")
@@ -107,6 +114,8 @@ class PiT(Model):
                 [next(rates) for _ in range(blocks)],
                 dropout=dropout,
                 attn_dropout=attn_dropout,
+                norm=norm,
+                activation=activation,
             )
             for i, blocks in enumerate(depth)
         ]
@@ -126,7 +135,7 @@ class PiT(Model):
                     for blocks, (before, after) in zip(stages[1:], pairwise(dims), strict=True)
                 ),
             ],
-            norm=LayerNorm(dims[-1]),
+            norm=norm(dims[-1]),
             pool=ClassPool(),
             head=linear_head(dims[-1], num_classes),
             image_size=image_size,

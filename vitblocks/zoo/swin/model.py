@@ -15,7 +15,7 @@ from ...grid import Size, to_pair
 from ...head import linear_head
 from ...init import trunc_normal_linear
 from ...model import Model, Stage
-from ...norm import layer_norm
+from ...norm import NormFactory, layer_norm
 from ...pool import MeanPool
 from ...position import RelativeBias
 from ...prefix import PerToken
@@ -23,6 +23,7 @@ from ...registry import part
 from ...residual import drop_path_schedule
 from ..sizes import check_choice, embedded_grid
 from .layouts import LAYOUTS
+from .origins import ORIGINS
 from .parts import SwinPadding, swin_windows
 
 
@@ -59,6 +60,7 @@ class Swin(Model):
     """
 
     layouts = LAYOUTS
+    origins = ORIGINS
 
     def __init__(
         self,
@@ -78,9 +80,10 @@ class Swin(Model):
         image_size: Size | None = None,
         activation: Activation = nn.GELU,
         padding: SwinPadding = "masked",
+        norm: NormFactory = layer_norm(1e-5),
+        emb_dropout: float | None = None,
     ) -> None:
         check_choice("padding", padding, ("masked", "attended", "timm"))
-        norm = layer_norm(1e-5)
         dims = [dim * 2**i for i in range(len(depths))]
         size = to_pair(window, "window")
         embed = ConvEmbed(
@@ -116,7 +119,7 @@ class Swin(Model):
         super().__init__(
             embed=embed,
             stages=[
-                Stage([PerToken(nn.Dropout(dropout)), *stages[0]]),
+                Stage([PerToken(nn.Dropout(dropout if emb_dropout is None else emb_dropout)), *stages[0]]),
                 *(Stage(layers, transition=merge) for layers, merge in zip(stages[1:], merges, strict=True)),
             ],
             norm=norm(dims[-1]),

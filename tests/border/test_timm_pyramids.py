@@ -1,0 +1,90 @@
+"""timm's models with several stages come in as they are, whatever they were made with."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import Any
+
+import pytest
+from torch import nn
+
+from vitblocks.border import adopt
+
+from .cases import check, randomised
+
+timm = pytest.importorskip("timm")
+models = timm.models
+EPS = partial(nn.LayerNorm, eps=1e-3)
+
+SWIN: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "7 classes, 1 channel": {"num_classes": 7, "in_chans": 1},
+    "no head, no bias of qkv": {"num_classes": 0, "qkv_bias": False},
+    "rectangle, other sizes": {"img_size": (32, 48), "num_heads": (1, 4), "depths": (1, 3), "mlp_ratio": 2.7},
+    "other norms, drop rates": {"norm_layer": EPS, "attn_drop_rate": 0.2, "proj_drop_rate": 0.1},
+    "maps that windows do not divide": {"img_size": 40},
+    "any size": {"dynamic_img_size": True},
+    "any size, in full windows": {"dynamic_img_size": True, "always_partition": True},
+}
+
+
+def swin(**options: Any) -> nn.Module:
+    sizes = {"img_size": 32, "embed_dim": 16, "depths": (2, 2), "num_heads": (2, 2), "window_size": 4}
+    return models.swin_transformer.SwinTransformer(**sizes | options)
+
+
+@pytest.mark.parametrize("options", SWIN.values(), ids=SWIN)
+def test_swin(options: dict[str, Any]) -> None:
+    any_size = "dynamic_img_size" in options
+    check(lambda: swin(**options), sizes=2 if any_size else 1)
+    if any_size:
+        adopt(randomised(swin(**options)), sizes=[(36, 52), (16, 60), (12, 12)])
+
+
+PIT: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "7 classes, 1 channel": {"num_classes": 7, "in_chans": 1},
+    "no head": {"num_classes": 0},
+    "rectangle, other sizes": {"img_size": (32, 44), "heads": (1, 4), "depth": (2, 1), "stride": 3, "mlp_ratio": 2},
+    "drop rates": {"drop_path_rate": 0.3, "proj_drop_rate": 0.1, "pos_drop_rate": 0.2},
+    "distilled": {"distilled": True},
+    "distilled without heads": {"distilled": True, "num_classes": 0},
+}
+
+
+def pit(**options: Any) -> nn.Module:
+    sizes = {"img_size": 32, "patch_size": 8, "stride": 4, "base_dims": (16, 16), "depth": (1, 2), "heads": (2, 4)}
+    return models.pit.PoolingVisionTransformer(**sizes | options)
+
+
+@pytest.mark.parametrize("options", PIT.values(), ids=PIT)
+def test_pit(options: dict[str, Any]) -> None:
+    model, _ = check(lambda: pit(**options))
+    assert type(model).__name__ == ("DistillablePiT" if "distilled" in options else "PiT")
+    assert not any(isinstance(layer, nn.LayerNorm) and layer.eps != 1e-6 for layer in model.modules())
+
+
+def changed(module: Any, path: str, value: Any) -> nn.Module:
+    owner, _, name = path.rpartition(".")
+    setattr(module.get_submodule(owner), name, value)
+    return module
+
+
+REFUSED = {
+    "Swin: windows of a stage": (lambda: swin(img_size=64, window_size=[(4, 4), (2, 2)]), "window_size of layers.1"),
+    "Swin: channels of a head": (lambda: swin(head_dim=4), "channels of all heads in stage 0 = 8"),
+    "Swin: dropout of the head": (lambda: changed(swin(), "head.drop", nn.Dropout(0.1)), "drop_rate = 0.1"),
+    "Swin: pooled otherwise": (lambda: swin(global_pool="max"), "global_pool = 'max'"),
+    "PiT: a norm": (lambda: changed(pit(), "transformers.1.norm", nn.LayerNorm(64)), "transformers.1.norm"),
+    "PiT: an epsilon": (
+        lambda: changed(pit(), "transformers.1.blocks.0.norm2.eps", 1e-5),
+        "transformers.1.blocks.0.norm2",
+    ),
+}
+
+
+@pytest.mark.parametrize(("case", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_no_part_does_is_refused_by_name(case: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"{re.escape(message)}.*for which there is no part here"):
+        adopt(case())

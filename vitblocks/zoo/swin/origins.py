@@ -1,0 +1,61 @@
+"""How timm's Swin is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from ...border import Origin, refuse_unless, timm
+
+if TYPE_CHECKING:
+    from ...attention import WindowAttention
+    from ...block import Block
+    from ...model import Model
+
+
+def read_timm(build: Callable[..., Model], module: Any) -> Model:
+    """timm's SwinTransformer, at the size it is made for or at any. Windows that ours would not have are refused."""
+    stages = [timm.named(f"layers.{s}.blocks", stage.blocks) for s, stage in enumerate(module.layers)]
+    settings, each = timm.by_stage(module, stages, _block, own=("dim", "heads", "mlp_dim"))
+    blocks = {name: block for stage in stages for name, block in stage.items()}
+    dims, mlp_dims = each["dim"], each["mlp_dim"]
+    refuse_unless(dims == [dims[0] * 2**s for s in range(len(dims))], module, "channels of its stages", dims)
+    ratio = timm.ratio(mlp_dims[0], dims[0])
+    refuse_unless(mlp_dims == [int(dim * ratio) for dim in dims], module, "hidden widths of its stages", mlp_dims)
+    timm.same_norm(
+        module,
+        {
+            "layers.0.blocks.0.norm1": module.layers[0].blocks[0].norm1,
+            "patch_embed.norm": module.patch_embed.norm,
+            "norm": module.norm,
+            **{f"layers.{s}.downsample.norm": stage.downsample.norm for s, stage in enumerate(module.layers) if s},
+        },
+    )
+    patches = timm.patches(module, module.patch_embed, normed=True)
+    always = any(block.always_partition for block in blocks.values())
+    model = build(
+        **patches | {"image_size": None if always else patches["image_size"]},
+        **settings,
+        num_classes=timm.classifier_head(module),
+        dim=dims[0],
+        depths=[len(stage) for stage in stages],
+        heads=each["heads"],
+        window=tuple(max(block.window_size[i] for block in blocks.values()) for i in range(2)),
+        mlp_ratio=ratio,
+        drop_path=timm.drop_path(module, blocks),
+        emb_dropout=0.0,
+        padding="timm",
+    )
+    model.image_size = patches["image_size"]
+    for (name, theirs), (_, ours) in zip(blocks.items(), model.blocks(), strict=True):
+        windows = cast("WindowAttention", cast("Block", ours).attn).windows
+        same = (getattr(windows, "size", None), getattr(windows, "shift", (0, 0)))
+        refuse_unless(same[0] == theirs.window_size, module, f"window_size of {name}", theirs.window_size)
+        refuse_unless(same[1] == theirs.shift_size, module, f"shift_size of {name}", theirs.shift_size)
+    return model
+
+
+_block = partial(timm.block, attentions=["WindowAttention"], kinds=["SwinTransformerBlock"])
+
+ORIGINS = {"timm.models.swin_transformer.SwinTransformer": Origin("timm", read_timm)}
