@@ -33,6 +33,7 @@ from . import (
     residual as residual,
     surgery,
     testing,
+    train,
     zoo,
 )
 from .attention import (
@@ -108,6 +109,7 @@ from .recipe import build, describe, to_source
 from .registry import create_model, list_models, list_parts, part
 from .residual import DropPath, LayerScale, Residual, Shortcut, drop_path_schedule
 from .surgery import SwapReport, swap, swap_attention
+from .train import parameter_groups
 from .zoo import (
     CCT,
     ATSViT,
@@ -270,6 +272,7 @@ __all__ = [
     "list_models",
     "list_parts",
     "objectives",
+    "parameter_groups",
     "part",
     "pool",
     "position",
@@ -284,6 +287,7 @@ __all__ = [
     "swap_attention",
     "testing",
     "to_source",
+    "train",
     "viz",
     "zoo",
 ]

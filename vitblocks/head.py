@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
 
+from .init import trunc_normal_linear
 from .registry import part
 
 
@@ -19,6 +21,36 @@ def linear_head(dim: int, num_classes: int) -> nn.Module:
     if num_classes < 0:
         raise ValueError(f"num_classes must be at least 0, got {num_classes}")
     return nn.Linear(dim, num_classes) if num_classes else nn.Identity()
+
+
+def reset(head: nn.Module, num_classes: int, dim: int) -> nn.Module:
+    """A head of the same kind for other classes, with fresh weights; ``dim`` features where there was none.
+
+    Linears start as zoo models' do (:func:`~vitblocks.init.trunc_normal_linear`), norms before them anew.
+    With ``num_classes=0`` several heads still average, and a single one gives the features.
+
+    Raises:
+        ValueError: ``num_classes`` is negative, or the head is of a kind that has no last Linear.
+    """
+    if isinstance(head, AveragedHeads):
+        return AveragedHeads([reset(one, num_classes, dim) for one in head.heads])
+    linears = [module for module in head.modules() if isinstance(module, nn.Linear)]
+    if not linears and list(head.parameters()):
+        raise ValueError(
+            f"the head, a {type(head).__name__}, has no Linear: put another in its place, model.head = ..."
+        )
+    if not linears or not num_classes:
+        fresh = linear_head(linears[-1].in_features if linears else dim, num_classes)
+    elif head is linears[-1]:
+        fresh = linear_head(head.in_features, num_classes)
+    else:
+        fresh = deepcopy(head)
+        name, last = [(n, m) for n, m in fresh.named_modules() if isinstance(m, nn.Linear)][-1]
+        for module in fresh.modules():
+            if callable(again := getattr(module, "reset_parameters", None)):
+                again()
+        fresh.set_submodule(name, linear_head(last.in_features, num_classes))
+    return fresh.apply(trunc_normal_linear)
 
 
 @part

@@ -23,6 +23,7 @@ from .contract import (
     tokens,
 )
 from .grid import Grid, Size, one_line, split_prefix, to_map, to_pair
+from .head import reset
 from .recipe import Pretrained, expression
 from .registry import part
 
@@ -38,6 +39,14 @@ class FeatureMap(NamedTuple):
 
     def __repr__(self) -> str:
         return one_line(self)
+
+
+class FeatureInfo(NamedTuple):
+    """A stage by its name, the channels of its map, and pixels of the image between two of its places."""
+
+    name: str
+    channels: int
+    stride: tuple[int, int]
 
 
 @part
@@ -188,6 +197,50 @@ class Model(Pretrained, nn.Module):
             rows, columns = rows * down, columns * right
             strides.append((rows, columns))
         return strides
+
+    @property
+    def num_features(self) -> int:
+        """How many features the head reads."""
+        return self._shapes()[-1]
+
+    @property
+    def feature_info(self) -> list[FeatureInfo]:
+        """What :meth:`feature_maps` gives: the name of each stage, its channels and its stride."""
+        names = [f"stages.{i}" for i in range(len(self.stages))]
+        return [FeatureInfo(*row) for row in zip(names, self._shapes()[:-1], self.strides, strict=True)]
+
+    def _shapes(self) -> list[int]:
+        """The channels of each stage and of the pooled features, found on the meta device."""
+        from .inspect.twin import meta_twin  # which looks at models
+
+        twin = meta_twin(self)
+        channels: list[int] = []
+        for module in (*twin.stages, twin.pool):
+            module.register_forward_hook(
+                lambda _, __, y: channels.append((y[0] if isinstance(y, tuple) else y).shape[-1])
+            )
+        first = next(self.parameters())
+        image = torch.empty(1, *self._image_shape(), dtype=first.dtype, device="meta")
+        with torch.no_grad():
+            twin.forward_features(image)
+        return channels
+
+    def _image_shape(self) -> tuple[int, int, int]:
+        convolution = next((m for m in self.embed.modules() if isinstance(m, nn.Conv2d)), None)
+        channels = getattr(self.embed, "channels", 3) if convolution is None else convolution.in_channels
+        return (channels, *(self.image_size or (224, 224)))
+
+    def reset_head(self, num_classes: int) -> Model:
+        """Give the model a fresh head of the same kind for other classes; 0 for features. Returns the model.
+
+        Raises:
+            ValueError: ``num_classes`` is negative, or the head has no Linear to change.
+        """
+        first, mode = next(self.parameters()), self.head.training
+        self.head = reset(self.head, num_classes, self.num_features).to(first.device, first.dtype).train(mode)
+        if self.labels is not None and len(self.labels) != num_classes:
+            self.labels = None
+        return self
 
     def blocks(self) -> Iterator[tuple[str, nn.Module]]:
         """The blocks of all stages in order with their names: transitions and layers that hold an Attend. Depth counts these."""

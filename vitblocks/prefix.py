@@ -38,6 +38,8 @@ class ClassToken(nn.Module):
     more are registers (arXiv:2309.16588). Initialised as a truncated normal of standard deviation 0.02.
     """
 
+    undecayed = ("token",)
+
     def __init__(self, dim: int, count: int = 1) -> None:
         """Raises ValueError if ``count`` is not positive."""
         super().__init__()

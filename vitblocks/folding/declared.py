@@ -1,4 +1,4 @@
-"""What parts say of themselves, read by folding, surgery, inspection and the checks of :mod:`vitblocks.testing`.
+"""What parts say of themselves, read by folding, surgery, inspection, training and the checks of :mod:`vitblocks.testing`.
 
 A part says in one line, as an attribute of its class, what a tool must know before it may move numbers from one module into another. All
 names are those of children:
@@ -18,6 +18,7 @@ names are those of children:
   ``unscaled()`` gives a part that does neither.
 - ``adds_positions = True``: ``forward(x, grid)`` adds what ``positions(grid)`` gives, for ``num_prefix`` prefix tokens.
 - ``idle_in_eval = True``: in evaluation the part gives what it is given.
+- ``undecayed = ("token",)``: these parameters of its own are not to shrink by weight decay.
 
 A property may say it, where it depends on how the part was made; a child that is None is passed over. A part that says nothing is left
 alone. What a class says holds for its subclasses as long as they only construct it in another way: one that defines a method or another
@@ -46,6 +47,7 @@ DECLARATIONS: dict[str, type] = {
     "scaled_by": str,
     "adds_positions": bool,
     "idle_in_eval": bool,
+    "undecayed": tuple,
 }
 """What a part may declare, and as what."""
 

@@ -29,6 +29,7 @@ class LearnedPosition(nn.Module):
     """
 
     adds_positions = True
+    undecayed = ("table",)
 
     def __init__(self, dim: int, grid: Size, *, num_prefix: int = 0, resize: Resize = resize_table) -> None:
         super().__init__()

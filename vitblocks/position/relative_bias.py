@@ -48,6 +48,8 @@ class RelativeBias(nn.Module):
         grid: the (height, width) that is attended over, such as the window.
     """
 
+    undecayed = ("table",)
+
     def __init__(self, heads: int, grid: Size) -> None:
         super().__init__()
         self.heads = heads
@@ -110,6 +112,8 @@ class DistanceBias(nn.Module):
         stride: rows and columns between two queries; 1 where queries and keys are the same tokens.
     """
 
+    undecayed = ("table",)
+
     def __init__(self, heads: int, grid: Size, *, stride: Size = 1) -> None:
         super().__init__()
         self.heads = heads
@@ -166,6 +170,8 @@ class ClassRelativeBias(nn.Module):
         heads: attention heads.
         grid: the (height, width) that is attended over.
     """
+
+    undecayed = ("pairs",)
 
     def __init__(self, heads: int, grid: Size) -> None:
         super().__init__()
