@@ -7,9 +7,10 @@ from functools import partial
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
-from vitblocks.border import adopt
+from vitblocks.border import adopt, release
 
 from .cases import check, randomised
 
@@ -65,6 +66,37 @@ def test_pit(options: dict[str, Any]) -> None:
     assert not any(isinstance(layer, nn.LayerNorm) and layer.eps != 1e-6 for layer in model.modules())
 
 
+LEVIT: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "7 classes, 1 channel": {"num_classes": 7, "in_chans": 1},
+    "no head": {"num_classes": 0},
+    "rectangle, other sizes": {"img_size": (64, 96), "num_heads": (1, 4), "depth": (2, 1), "attn_ratio": (2, 1.5)},
+    "other activation, drop rate": {"act_layer": "gelu", "drop_path_rate": 0.3, "mlp_ratio": (1, 2.3)},
+}
+
+
+def levit(kind: str = "Levit", **options: Any) -> nn.Module:
+    sizes = {"img_size": 64, "embed_dim": (16, 32), "key_dim": 8, "depth": (1, 2), "num_heads": (2, 2)}
+    return getattr(models.levit, kind)(**sizes | options)
+
+
+@pytest.mark.parametrize("kind", ["Levit", "LevitDistilled"])
+@pytest.mark.parametrize("options", LEVIT.values(), ids=LEVIT)
+def test_levit(options: dict[str, Any], kind: str) -> None:
+    check(lambda: levit(kind, **options))
+
+
+def test_weights_that_are_put_back_are_those_that_it_computes_with() -> None:
+    theirs = randomised(levit())
+    model, _ = adopt(theirs)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    release(model, like=theirs)
+    assert not theirs.training
+    torch.testing.assert_close(theirs(images := torch.rand(2, 3, 64, 64)), model(images), rtol=1e-4, atol=1e-4)
+
+
 def changed(module: Any, path: str, value: Any) -> nn.Module:
     owner, _, name = path.rpartition(".")
     setattr(module.get_submodule(owner), name, value)
@@ -81,6 +113,10 @@ REFUSED = {
         lambda: changed(pit(), "transformers.1.blocks.0.norm2.eps", 1e-5),
         "transformers.1.blocks.0.norm2",
     ),
+    "LeViT: convolutions": (lambda: levit(use_conv=True), "use_conv = True"),
+    "LeViT: another stem": (lambda: levit(stem_type="s8"), "stem = 'Stem8'"),
+    "LeViT: two activations": (lambda: levit(attn_act_layer="gelu"), "activation of stages.0.blocks.0.attn"),
+    "LeViT: a norm's epsilon": (lambda: changed(levit(), "stem.conv1.bn.eps", 1e-3), "stem.conv1.bn = BatchNorm2d"),
 }
 
 

@@ -110,6 +110,8 @@ def release(model: nn.Module, like: nn.Module) -> None:
     if wrong:
         raise ValueError(f"like must have the weights of this {type(model).__name__}: {'; '.join(wrong[:5])}")
     like.load_state_dict(state)
+    with evaluating(like):  # what a module keeps to evaluate faster, as timm's LeViT does, it forgets when it trains
+        like.train()
 
 
 def _tell(module: nn.Module, model: Any) -> None:

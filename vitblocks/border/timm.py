@@ -159,6 +159,14 @@ def classifier_head(module: Any) -> int:
     return head(theirs, "fc")
 
 
+def refuse_batch_norms(module: nn.Module, eps: float = 1e-5, momentum: float = 0.1) -> None:
+    """Refuse BatchNorms of another epsilon or momentum, or without running statistics."""
+    for name, norm in module.named_modules():
+        if isinstance(norm, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            same = (norm.eps, norm.momentum) == (eps, momentum) and norm.track_running_stats and norm.affine
+            refuse_unless(same, module, name, norm)
+
+
 def refuse_identity(module: nn.Module, name: str, theirs: Any) -> None:
     """Refuse a part that is there and computes something."""
     refuse_unless(theirs is None or isinstance(theirs, nn.Identity), module, name, theirs)

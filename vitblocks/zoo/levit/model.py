@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from torch import nn
 
@@ -22,27 +21,8 @@ from ...registry import Variant, Variants, part
 from ...residual import Residual
 from ..sizes import embedded_grid, per_stage
 from .layouts import LAYOUTS, STAGE_LAYOUTS
-from .parts import DownsamplingAttention, norm_head
-
-
-@part
-@dataclass(frozen=True)
-class Shrink:
-    """The sizes of the attention between two stages and of the feed-forward after it (Section 4.4).
-
-    Args:
-        key_dim: channels of a query or key, in every head.
-        heads: attention heads; as many as keys fit in the channels that come in, if None.
-        attn_ratio: channels of a value over those of a key.
-        mlp_mult: hidden width of the feed-forward over the channels that go out.
-        stride: rows and columns between two queries.
-    """
-
-    key_dim: int
-    heads: int | None = None
-    attn_ratio: float = 4
-    mlp_mult: float = 2
-    stride: int = 2
+from .origins import ORIGINS
+from .parts import DownsamplingAttention, Shrink, norm_head
 
 
 @part
@@ -74,6 +54,7 @@ class LeViT(Model):
     """
 
     layouts = LAYOUTS
+    origins = ORIGINS
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from einops import rearrange
@@ -18,6 +19,26 @@ from ...registry import part
 
 if TYPE_CHECKING:
     from ...inspect.places import Call, Pair
+
+
+@part
+@dataclass(frozen=True)
+class Shrink:
+    """The sizes of the attention between two stages and of the feed-forward after it (Section 4.4).
+
+    Args:
+        key_dim: channels of a query or key, in every head.
+        heads: attention heads; as many as keys fit in the channels that come in, if None.
+        attn_ratio: channels of a value over those of a key.
+        mlp_mult: hidden width of the feed-forward over the channels that go out.
+        stride: rows and columns between two queries.
+    """
+
+    key_dim: int
+    heads: int | None = None
+    attn_ratio: float = 4
+    mlp_mult: float = 2
+    stride: int = 2
 
 
 @part
