@@ -22,6 +22,7 @@ from vitblocks import (
     GlobalAttention,
     LocalWindowAttention,
     Model,
+    QuickGELU,
     ReAttend,
     RelativeBias,
     RMSNorm,
@@ -77,6 +78,16 @@ def test_many_swaps_come_back(tmp_path: Path) -> None:
     # In a model that was swapped alike, and in the loaded one, nothing is swapped twice.
     assert load_file(fresh, path).ok
     assert torch.equal(fresh(images()), model(images()))
+
+
+@pytest.mark.parametrize("activation", [nn.GELU, partial(nn.GELU, approximate="tanh"), nn.ReLU, QuickGELU])
+def test_an_activation_that_is_kept_comes_back(activation: Any, tmp_path: Path) -> None:
+    model, fresh = vit(activation=activation), vit(activation=activation)
+    swap(model, "feedforward", GatedMlp)
+    save(shaken(model), tmp_path / "x")
+    assert load_file(fresh, tmp_path / "x").ok
+    assert torch.equal(fresh(images()), model(images()))
+    assert describe(fresh) == describe(model)
 
 
 def test_the_record_is_readable(tmp_path: Path) -> None:

@@ -276,3 +276,14 @@ def test_into_a_wrapped_model() -> None:
     assert ck.load(wrapped, ck.export(source, "timm"), layout="timm").ok
     assert bits(target) == bits(source)
     assert ck.export(wrapped, "timm").keys() == ck.export(source, "timm").keys()
+
+
+def test_into_a_model_with_compiled_parts() -> None:
+    source, target = vit(), vit()
+    parts: Any = target.stages
+    parts[0].layers[3], parts[0].layers[1] = torch.compile(parts[0].layers[3]), torch.compile(parts[0].layers[1])
+    parts[0] = torch.compile(parts[0])
+    assert list(ck.addresses(target)) == list(ck.addresses(source))
+    assert ck.load(target, ck.export(source, "timm"), layout="timm").ok
+    assert [*bits(target).values()] == [*bits(source).values()]
+    assert ck.export(target, "timm").keys() == ck.export(source, "timm").keys()

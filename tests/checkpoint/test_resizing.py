@@ -59,6 +59,15 @@ def test_our_files_know_the_grid(says: str, old: Any, new: Any, tmp_path: Path) 
     torch.testing.assert_close(target(image), source(image))  # what the model makes of that size by itself
 
 
+def test_our_files_know_the_grid_of_a_compiled_part(tmp_path: Path) -> None:
+    models: list[Any] = [vit((32, 8)), vit((64, 8))]
+    for model in models:
+        model.stages[0].layers[1] = torch.compile(model.stages[0].layers[1])
+        ck.save(model, tmp_path / f"{model.image_size}")
+    for target in (models[1], vit((64, 8))):
+        assert ck.load_file(target, tmp_path / "(32, 8)", resize=True).resized[0].found == (8, 2)
+
+
 def test_resized_as_the_part_itself_does() -> None:
     source, target = vit(8), vit((12, 8))
     for model in (source, target):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from torch import nn
 
 from ..model import Stage, is_block
+from .wrapping import plain_name, plain_names, unwrapped
 
 
 class Place(NamedTuple):
@@ -28,21 +29,22 @@ def addresses(model: nn.Module) -> dict[str, Place]:
 
     In a :class:`~vitblocks.model.Stage`, ``layers.3`` becomes ``blocks.1`` if it is the second layer that holds an Attend, otherwise its
     class name: ``learned_position``, and ``learned_position_1`` for the next of the same class. Only the outermost stage counts.
+    Parts that were compiled stand for what is inside.
     """
     prefixes = _layer_prefixes(model)
     places: dict[str, Place] = {}
-    for key in model.state_dict():
-        address, before = key, None
+    for key, plain in plain_names(model).items():
+        address, before = plain, None
         for prefix, (renamed, blocks) in prefixes.items():
-            if key.startswith(prefix):
-                address, before = renamed + key[len(prefix) :], blocks
+            if plain.startswith(prefix):
+                address, before = renamed + plain[len(prefix) :], blocks
                 break
         places[address] = Place(key, before)
     return places
 
 
 def _layer_prefixes(model: nn.Module) -> dict[str, tuple[str, int]]:
-    """The real prefix of each layer of each stage, outermost first: what it is renamed to, and the blocks before it.
+    """The prefix without wrappers of each layer of each stage, outermost first: what it is renamed to, and the blocks before it.
 
     The stage's own prefix comes after those of its layers, for what else it holds (its transition).
     """
@@ -51,13 +53,14 @@ def _layer_prefixes(model: nn.Module) -> dict[str, tuple[str, int]]:
     for name, stage in model.named_modules():
         if not isinstance(stage, Stage):
             continue
+        name = plain_name(model, name)
         start = f"{name}." if name else ""
         stages = name.rpartition(".")[0]
         before_stage = depth[stages]
         depth[stages] += stage.transition is not None and is_block(stage.transition)
         counts: Counter[str] = Counter()
         for i, layer in enumerate(stage.layers):
-            kind = "blocks" if is_block(layer) else snake_case(type(layer).__name__)
+            kind = "blocks" if is_block(layer) else snake_case(type(unwrapped(layer)).__name__)
             suffix = f".{counts[kind]}" if kind == "blocks" else f"_{counts[kind]}" if counts[kind] else ""
             prefixes.setdefault(f"{start}layers.{i}.", (f"{start}{kind}{suffix}.", depth[stages]))
             counts[kind] += 1

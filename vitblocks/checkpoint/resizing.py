@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, runtime_checkable
 
@@ -46,15 +46,15 @@ class Resizing:
     grid: Size | Mapping[str, Size] | None = None
     written: Mapping[str, GridSize] = field(default_factory=dict)
 
-    def check(self, keys: Mapping[str, object]) -> None:
+    def check(self, keys: Iterable[str]) -> None:
         """Raise ValueError if ``grid`` is none, is of no use, or names what is none of ``keys``."""
         if self.grid is None:
             return
         if not self.asked:
             raise ValueError(f"grid is for resize=True, got grid={self.grid} without it")
         self.told()
-        if isinstance(self.grid, Mapping) and (unknown := [key for key in self.grid if key not in keys]):
-            raise ValueError(f"grid must name entries of the model, got {unknown[0]!r}")
+        if isinstance(self.grid, Mapping) and (unknown := self.grid.keys() - set(keys)):
+            raise ValueError(f"grid must name entries of the model, got {sorted(unknown)[0]!r}")
 
     def told(self) -> set[GridSize]:
         """The grids that ``grid`` says."""

@@ -26,7 +26,7 @@ from .rules import Pair, Pairing
 from .tensor_file import read_about, read_tensors, write_tensors
 from .transforms import Same
 from .translate import translate
-from .wrapping import plain_names, unwrapped
+from .wrapping import plain_name, plain_names, unwrapped
 
 
 def save(model: nn.Module, path: str | os.PathLike[str]) -> None:
@@ -50,7 +50,7 @@ def save(model: nn.Module, path: str | os.PathLike[str]) -> None:
         about["recipe"] = json.dumps(describe(model))
     if grids := grids_of(model):
         about["grids"] = json.dumps(grids)
-    if swaps := swaps_of(model):
+    if swaps := _swaps(model):
         about["swaps"] = json.dumps(swaps)
     write_tensors(path, weights, about)
 
@@ -79,7 +79,7 @@ def load_file(
     path, model = Path(path), unwrapped(model)
     weights, about = read_tensors(path)
     swaps = _parsed(path, "swaps", about.get("swaps", "[]"))
-    made = swaps_of(model)
+    made = _swaps(model)
     if made not in ([], swaps):
         raise ValueError(
             f"{path} holds a model in which {_named(swaps)} were swapped, but in this {type(model).__name__} {_named(made)} were; "
@@ -99,6 +99,14 @@ def load_file(
         for report in reversed(reports):
             report.undo()
         raise
+
+
+def _swaps(model: nn.Module) -> list[Record]:
+    """The swaps that were made in a model, layers named without wrappers."""
+    return [
+        record | {"layers": {plain_name(model, layer): swap for layer, swap in record["layers"].items()}}
+        for record in swaps_of(model)
+    ]
 
 
 def swaps_in(path: Path) -> list[Record]:

@@ -31,6 +31,8 @@ def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], a
 
 def not_plain(tensor: Tensor) -> str | None:
     """What keeps a tensor from being read as plain numbers in memory, None if nothing does."""
+    if tensor.is_nested:
+        return "nested"
     if tensor.layout != torch.strided:
         return f"sparse ({tensor.layout})"
     if tensor.is_quantized:

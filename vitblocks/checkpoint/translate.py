@@ -14,6 +14,7 @@ from .resizing import Fitted, Placed, Resizing, fit
 from .rules import Pair, Pairing
 from .transforms import Tensors
 from .values import cast, refused
+from .wrapping import plain_names
 
 
 @torch.no_grad()
@@ -34,7 +35,7 @@ def translate(
     known = {key for pair in pairing.pairs for key in pair.theirs}
     entries = entries_of(state_dict, known | pairing.computed.keys())
     found = _Translation(model, entries.tensors, resizing, check_values)
-    resizing.check(found.targets)
+    resizing.check(found.names.values())
     for pair in pairing.pairs:
         found.take(pair)
     found.require_all_taken(what)
@@ -61,6 +62,7 @@ class _Translation:
     def __init__(self, model: nn.Module, tensors: Mapping[str, Tensor], resizing: Resizing, check_values: bool) -> None:
         self.model, self.tensors, self.resizing, self.check_values = model, tensors, resizing, check_values
         self.targets: dict[str, Tensor] = model.state_dict()
+        self.names = plain_names(model)
         self.values: dict[str, Tensor] = {}
         self.missing: list[Missing] = []
         self.misshaped: list[Misshaped] = []
@@ -106,7 +108,7 @@ class _Translation:
             self.misshaped.append(Misshaped(pair.ours, pair.theirs, expected, found))
             return None
         part, value = table
-        fitted = fit(part, pair.ours[0], value, self.resizing)
+        fitted = fit(part, self.names[pair.ours[0]], value, self.resizing)
         if not isinstance(fitted, Fitted):
             self.misshaped.append(Misshaped(pair.ours, pair.theirs, expected, found, fitted))
             return None

@@ -44,7 +44,9 @@ def cast(value: Tensor, target: Tensor, *, check: bool) -> Tensor:
 
 def _finite(value: Tensor) -> bool:
     wide = value.float() if value.element_size() == 1 else value  # 8-bit floats have no such test
-    return bool(torch.isfinite(wide).all())
+    return not wide.numel() or all(
+        bool(torch.isfinite(end)) for end in wide.aminmax()
+    )  # which are NaN where one number is
 
 
 @torch.no_grad()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import TypeAlias
+from functools import partial
+from typing import TypeAlias, cast
 
 from torch import nn
 
-from ..feedforward import ConvFeedForward, GatedMlp, Mlp
+from ..feedforward import Activation, ConvFeedForward, GatedMlp, Mlp
 from ..folding.declared import declared
 from ..norm import LinearNorm
+from ..recipe.torch_nn import NAME_OF, torch_arguments
+from ..recipe.values import note_of
 from .affine import Part, part_of, read, write
 from .family import Family, Options, taken
 from .ledger import Ledger, copy_alike
@@ -29,11 +32,22 @@ def make_like(old: nn.Module, kind: type[FeedForward], options: Options) -> Feed
     if (maps := ends(old)) is None:
         return kind(**options)
     hidden, dim = maps[0].linear.weight.shape[:2]
-    settings: Options = {"dim": dim, "mlp_dim": hidden, "activation": lambda: deepcopy(old.act)}
+    settings: Options = {"dim": dim, "mlp_dim": hidden, "activation": again(cast(nn.Module, old.act))}
     settings["dropout"] = getattr(getattr(old, "dropout2", None), "p", None)
     if isinstance(old, Mlp) and isinstance(old.fc1, LinearNorm):
         settings["linear"] = LinearNorm
     return kind(**taken(kind, settings, options))
+
+
+def again(activation: nn.Module) -> Activation:
+    """A factory of modules like this one: its class, with its arguments, so that what is made can be described; else copies of it."""
+    kind = type(activation)
+    if any(True for _ in activation.parameters()) or not (
+        kind in NAME_OF or (note_of(activation) or {}).get("args") == {}
+    ):
+        return lambda: deepcopy(activation)
+    arguments = torch_arguments(activation) if kind in NAME_OF else {}
+    return partial(kind, **arguments) if arguments else kind
 
 
 def carry_feedforward(old: nn.Module, new: nn.Module, options: Options) -> Ledger:
