@@ -397,6 +397,22 @@ def test_positions_are_resized_as_asked_for(how: Resize) -> None:
     assert all(torch.equal(converted[key], value) for key, value in target.state_dict().items())
 
 
+@pytest.mark.parametrize(
+    ("layout", "how"),
+    [
+        ("timm", resize_table_as_timm),
+        ("hf", resize_table),
+        ("official", resize_table_as_dino),
+        ("vit_pytorch", resize_table_as_dino),
+    ],
+)
+def test_a_layout_chooses_how_positions_are_resized_unless_it_has_no_way(layout: str, how: Resize) -> None:
+    source, model = vit(resize=how), vit(image_size=(4, 20), resize=resize_table_as_dino)
+    ck.load(model, ck.export(source, layout), layout=layout, resize=True, grid=2)
+    image = torch.randn(1, 3, 4, 20)
+    torch.testing.assert_close(model.eval()(image), source.eval()(image))
+
+
 def test_relative_bias_is_resized_and_other_differences_are_not() -> None:
     table = [ck.Rule("t", "table")]
     small = RelativeBias(2, 3)

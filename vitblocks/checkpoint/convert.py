@@ -56,8 +56,8 @@ def load(
         layout: whose keys they are (see :func:`layouts`), or a key map.
         strict: raise unless model and checkpoint hold exactly the same; otherwise load what fits.
         resize: resize position tables that were made for another grid, in two dimensions. True does it as the code does that the layout is
-            named after: learned positions antialiased for ``timm``, otherwise in the way of the part. A function, such as
-            :func:`~vitblocks.position.resize_table`, resizes learned positions in its own way.
+            named after: learned positions antialiased for ``timm``, plainly for ``hf``, otherwise in the way of the part. A function, such
+            as :func:`~vitblocks.position.resize_table`, resizes learned positions in its own way.
         grid: the (height, width) that they were made for: one of all, or of each by its key of ours. Without it a table of a square
             number of places is taken for square if the model's grid is square, with a warning; every other has to be told.
         check_values: refuse NaN and infinity, integers and bools for weights, and numbers out of the range of the model's dtype.

@@ -9,7 +9,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 from torch import Tensor, nn
 
 from ..grid import Size, to_pair
-from ..position.resize import Resize, resize_table_as_timm
+from ..position.resize import Resize, resize_table, resize_table_as_timm
 from .wrapping import plain_name
 
 GridSize: TypeAlias = tuple[int, int]
@@ -81,11 +81,15 @@ class Fitted:
     """``"resized"``, ``"guessed"`` (resized, from a grid that nobody told), ``"recomputed"``; nothing where it was as it had to be."""
 
 
+PUBLISHED: dict[str, Resize] = {"timm": resize_table_as_timm, "hf": resize_table}
+"""How the code that a layout is named after resizes learned positions, where it does it in one way for all models."""
+
+
 def way(resize: bool | Resize, layout: object = None) -> Resize | None:
     """How learned positions are to be resized: as told, as the code that a layout is named after does it, or each in its own way."""
     if callable(resize):
         return resize
-    return resize_table_as_timm if layout == "timm" else None
+    return PUBLISHED.get(layout) if isinstance(layout, str) else None
 
 
 def grids_of(model: nn.Module) -> dict[str, GridSize]:
