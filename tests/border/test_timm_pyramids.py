@@ -97,9 +97,65 @@ def test_weights_that_are_put_back_are_those_that_it_computes_with() -> None:
     torch.testing.assert_close(theirs(images := torch.rand(2, 3, 64, 64)), model(images), rtol=1e-4, atol=1e-4)
 
 
+TWINS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "7 classes, 1 channel": {"num_classes": 7, "in_chans": 1},
+    "no head": {"num_classes": 0},
+    "rectangle, other sizes": {"img_size": (64, 96), "num_heads": (1, 4, 2, 1), "mlp_ratios": (1, 2, 2.3, 1)},
+    "other norms, drop rates": {"norm_layer": EPS, "proj_drop_rate": 0.1, "attn_drop_rate": 0.2, "drop_path_rate": 0.3},
+}
+
+
+def twins(wss: Any = (2, 2, 2, 2), **options: Any) -> nn.Module:
+    widths = {"embed_dims": (8, 16, 16, 24), "num_heads": (1, 2, 2, 1), "mlp_ratios": (2, 2, 2, 2)}
+    sizes = {"img_size": 64, "depths": (2, 1, 3, 1), "sr_ratios": (4, 2, 2, 1), "wss": wss}
+    return models.twins.Twins(**widths | sizes | options)
+
+
+@pytest.mark.parametrize("wss", [(2, 3, 2, 2), None], ids=["SVT", "PCPVT"])
+@pytest.mark.parametrize("options", TWINS.values(), ids=TWINS)
+def test_twins(options: dict[str, Any], wss: Any) -> None:
+    model, _ = check(lambda: twins(wss, **options), sizes=2)
+    assert type(model).__name__ == ("TwinsPCPVT" if wss is None else "TwinsSVT")
+    adopt(randomised(twins(wss, **options)), sizes=[(70, 93), (88, 80)])
+
+
+def test_pcpvt_of_two_stages() -> None:
+    sizes = {"embed_dims": (8, 16), "num_heads": (1, 2), "mlp_ratios": (2, 2), "depths": (1, 2), "sr_ratios": (4, 2)}
+    check(lambda: models.twins.Twins(img_size=32, **sizes), sizes=2)
+
+
+NEST: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "7 classes, 1 channel": {"num_classes": 7, "in_chans": 1},
+    "no head, no bias of qkv": {"num_classes": 0, "qkv_bias": False},
+    "padded as TensorFlow": {"pad_type": "same"},
+    "other sizes": {"img_size": 48, "embed_dims": (16, 24), "depths": (2, 1), "mlp_ratio": 2.3},
+    "other norms and activation": {"norm_layer": EPS, "act_layer": nn.SiLU},
+    "drop rates": {"proj_drop_rate": 0.1, "drop_path_rate": 0.3},
+}
+
+
+def nest(**options: Any) -> nn.Module:
+    widths = {"embed_dims": (8, 16), "num_heads": (2, 4), "depths": (1, 2)}
+    return models.nest.Nest(**widths | {"img_size": 32, "num_levels": 2} | options)
+
+
+@pytest.mark.parametrize("options", NEST.values(), ids=NEST)
+def test_nest(options: dict[str, Any]) -> None:
+    check(lambda: nest(**options))
+
+
 def changed(module: Any, path: str, value: Any) -> nn.Module:
     owner, _, name = path.rpartition(".")
     setattr(module.get_submodule(owner), name, value)
+    return module
+
+
+def cut(module: Any) -> nn.Module:
+    """Without its last stage, as far as reading goes."""
+    module.blocks = module.blocks[:-1]
+    module.norm = nn.LayerNorm(16, eps=1e-6)
     return module
 
 
@@ -117,6 +173,11 @@ REFUSED = {
     "LeViT: another stem": (lambda: levit(stem_type="s8"), "stem = 'Stem8'"),
     "LeViT: two activations": (lambda: levit(attn_act_layer="gelu"), "activation of stages.0.blocks.0.attn"),
     "LeViT: a norm's epsilon": (lambda: changed(levit(), "stem.conv1.bn.eps", 1e-3), "stem.conv1.bn = BatchNorm2d"),
+    "Twins: dropout of positions": (lambda: twins(pos_drop_rate=0.1), "pos_drop_rate"),
+    "Twins: three stages": (lambda: cut(twins()), "number of its stages = 3"),
+    "Twins: a norm's epsilon": (lambda: changed(twins(), "patch_embeds.1.norm.eps", 1e-6), "patch_embeds.1.norm"),
+    "NesT: pooled otherwise": (lambda: nest(global_pool="max"), "global_pool = 'max'"),
+    "NesT: dropout of the head": (lambda: nest(drop_rate=0.1), "drop_rate = 0.1"),
 }
 
 

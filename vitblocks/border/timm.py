@@ -62,10 +62,15 @@ def mlp(module: nn.Module, name: str, theirs: Any) -> dict[str, Any]:
     return {"mlp_dim": theirs.fc1.out_features, "activation": activation_of(theirs.act), "dropout": rates[0]}
 
 
-def attention(module: nn.Module, name: str, theirs: Any, kinds: Sequence[str] = ("Attention",)) -> dict[str, Any]:
-    """Of an attention with ``qkv`` or ``q``, ``attn_drop``, ``proj`` and ``proj_drop``, of a class that is named."""
+def attention(
+    module: nn.Module, name: str, theirs: Any, kinds: Sequence[str] = ("Attention",), read: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Of an attention with ``qkv`` or ``q``, ``attn_drop``, ``proj`` and ``proj_drop``, of a class that is named.
+
+    Further parts are refused but for those that the caller says it will ``read``.
+    """
     refuse_unless(type(theirs).__name__ in kinds, module, name, type(theirs).__name__)
-    for part in ("q_norm", "k_norm", "norm", "gate"):
+    for part in {"q_norm", "k_norm", "norm", "gate"} - {*read}:
         refuse_identity(module, f"{name}.{part}", getattr(theirs, part, None))
     refuse_unless(theirs.proj.bias is not None, module, f"bias of {name}.proj", None)
     projection, parts = (theirs.qkv, 3) if hasattr(theirs, "qkv") else (theirs.q, 1)
@@ -87,10 +92,11 @@ def block(
     theirs: Any,
     attentions: Sequence[str] = ("Attention",),
     kinds: Sequence[str] = ("Block",),
+    read: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Of a pre-norm block with ``norm1``, ``attn``, ``norm2`` and ``mlp``, of a class that is named."""
+    """Of a pre-norm block with ``norm1``, ``attn``, ``norm2`` and ``mlp``, of a class that is named; see :func:`attention`."""
     refuse_unless(type(theirs).__name__ in kinds, module, name, type(theirs).__name__)
-    attn = attention(module, f"{name}.attn", theirs.attn, attentions)
+    attn = attention(module, f"{name}.attn", theirs.attn, attentions, read)
     feedforward = mlp(module, f"{name}.mlp", theirs.mlp)
     rates = (attn["dropout"], feedforward["dropout"])
     refuse_unless(rates[0] == rates[1], module, f"drop rates of {name}", rates)
@@ -172,6 +178,10 @@ def refuse_identity(module: nn.Module, name: str, theirs: Any) -> None:
     refuse_unless(theirs is None or isinstance(theirs, nn.Identity), module, name, theirs)
 
 
-def ratio(hidden: int, dim: int) -> float:
-    """What ``dim`` is multiplied by, and rounded down, to give ``hidden``."""
-    return hidden / dim if int(dim * (hidden / dim)) == hidden else (hidden + 0.5) / dim
+def ratio(module: nn.Module, hidden: Sequence[int], dims: Sequence[int]) -> float:
+    """The one number that each of ``dims`` is multiplied by, and rounded down, to give ``hidden``."""
+    least = max(h / dim for h, dim in zip(hidden, dims, strict=True))
+    most = min((h + 1) / dim for h, dim in zip(hidden, dims, strict=True))
+    fits = [r for r in (least, (least + most) / 2) if [int(dim * r) for dim in dims] == [*hidden]]
+    refuse_unless(bool(fits), module, f"hidden widths for channels {[*dims]}", [*hidden])
+    return fits[0]

@@ -57,7 +57,7 @@ def _attention(module: Any, name: str, theirs: Any) -> dict[str, Any]:
     return {
         "heads": theirs.num_heads,
         "key_dim": theirs.key_dim,
-        "attn_ratio": timm.ratio(theirs.val_dim, theirs.key_dim),
+        "attn_ratio": timm.ratio(module, [theirs.val_dim], [theirs.key_dim]),
         "activation": activation_of(theirs.proj.act),
     }
 
@@ -65,7 +65,7 @@ def _attention(module: Any, name: str, theirs: Any) -> dict[str, Any]:
 def _mlp(module: Any, name: str, theirs: Any) -> dict[str, Any]:
     refuse_unless(rate_of(theirs.drop) == 0, module, f"{name}.drop", rate_of(theirs.drop))
     hidden, dim = theirs.ln1.linear.out_features, theirs.ln1.linear.in_features
-    return {"dim": dim, "mlp_mult": timm.ratio(hidden, dim), "activation": activation_of(theirs.act)}
+    return {"dim": dim, "mlp_mult": timm.ratio(module, [hidden], [dim]), "activation": activation_of(theirs.act)}
 
 
 def _block(module: Any, name: str, theirs: Any) -> dict[str, Any]:

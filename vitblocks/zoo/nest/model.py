@@ -15,7 +15,7 @@ from ...grid import Size
 from ...head import linear_head
 from ...init import trunc_normal_conv, trunc_normal_linear
 from ...model import Model, Stage
-from ...norm import LayerNorm
+from ...norm import LayerNorm, NormFactory
 from ...pool import MeanPool
 from ...position import LearnedPosition
 from ...prefix import PerToken
@@ -23,6 +23,7 @@ from ...registry import Variant, Variants, part
 from ...residual import drop_path_schedule
 from ..sizes import check_levels, patch_grid, per_level
 from .layouts import LAYOUTS
+from .origins import ORIGINS
 from .parts import BlockAggregation, SameMaxPool2d
 
 
@@ -48,12 +49,15 @@ class NesT(Model):
         activation: factory of the feed-forward's activation: GELU by its tanh approximation, as in the authors' code.
         pool: factory of the pooling between levels: 3x3 with SAME padding, as in the authors' code.
         qkv_bias: whether the qkv projection has a bias.
+        norm: factory of the norms.
+        emb_dropout: after the positions; ``dropout`` if None.
 
     Raises:
         ValueError: the patches do not divide into ``2 ** (num_hierarchies - 1)`` blocks along each side.
     """
 
     layouts = LAYOUTS
+    origins = ORIGINS
 
     def __init__(
         self,
@@ -73,6 +77,8 @@ class NesT(Model):
         activation: Activation = TanhGELU,
         pool: Callable[[], nn.Module] = SameMaxPool2d,
         qkv_bias: bool = True,
+        norm: NormFactory = LayerNorm,
+        emb_dropout: float | None = None,
     ) -> None:
         grid = patch_grid(image_size, patch_size)
         window = check_levels(grid, num_hierarchies)
@@ -94,23 +100,25 @@ class NesT(Model):
                         dropout=dropout,
                     ),
                     Mlp(dims[i], int(dims[i] * mlp_mult), activation=activation, dropout=dropout),
+                    norm=norm,
                     drop_path=next(rates),
                 )
                 for _ in range(depths[i])
             ]
             position = LearnedPosition(dims[i], (grid[0] >> i, grid[1] >> i))
-            return [position, PerToken(nn.Dropout(dropout)), *blocks]
+            rate = dropout if emb_dropout is None else emb_dropout
+            return [position, PerToken(nn.Dropout(rate)), *blocks]
 
         super().__init__(
             embed=ConvEmbed(patch_size, dims[0], channels=channels),
             stages=[
                 Stage(level(0)),
                 *(
-                    Stage(level(i), transition=BlockAggregation(before, after, pool=pool()))
+                    Stage(level(i), transition=BlockAggregation(before, after, norm=norm, pool=pool()))
                     for i, (before, after) in enumerate(pairwise(dims), start=1)
                 ),
             ],
-            norm=LayerNorm(dims[-1]),
+            norm=norm(dims[-1]),
             pool=MeanPool(),
             head=linear_head(dims[-1], num_classes),
             image_size=image_size,

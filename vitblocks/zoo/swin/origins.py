@@ -19,10 +19,8 @@ def read_timm(build: Callable[..., Model], module: Any) -> Model:
     stages = [timm.named(f"layers.{s}.blocks", stage.blocks) for s, stage in enumerate(module.layers)]
     settings, each = timm.by_stage(module, stages, _block, own=("dim", "heads", "mlp_dim"))
     blocks = {name: block for stage in stages for name, block in stage.items()}
-    dims, mlp_dims = each["dim"], each["mlp_dim"]
+    dims = each["dim"]
     refuse_unless(dims == [dims[0] * 2**s for s in range(len(dims))], module, "channels of its stages", dims)
-    ratio = timm.ratio(mlp_dims[0], dims[0])
-    refuse_unless(mlp_dims == [int(dim * ratio) for dim in dims], module, "hidden widths of its stages", mlp_dims)
     timm.same_norm(
         module,
         {
@@ -42,7 +40,7 @@ def read_timm(build: Callable[..., Model], module: Any) -> Model:
         depths=[len(stage) for stage in stages],
         heads=each["heads"],
         window=tuple(max(block.window_size[i] for block in blocks.values()) for i in range(2)),
-        mlp_ratio=ratio,
+        mlp_ratio=timm.ratio(module, each["mlp_dim"], dims),
         drop_path=timm.drop_path(module, blocks),
         emb_dropout=0.0,
         padding="timm",

@@ -14,16 +14,18 @@ from ...attention import LocalWindowAttention, ReducedAttention, SoftmaxAttend
 from ...attention.windows import Padding
 from ...block import Block
 from ...embed import ConvDownsample, ConvEmbed
-from ...feedforward import Mlp
+from ...feedforward import Activation, Mlp
+from ...grid import Size
 from ...head import linear_head
 from ...init import fan_out_conv, trunc_normal_linear
 from ...model import Model, Stage
-from ...norm import LayerNorm, layer_norm
+from ...norm import LayerNorm, NormFactory, layer_norm
 from ...pool import MeanPool
 from ...position import PEG
 from ...registry import Variant, Variants, part
 from ...residual import drop_path_schedule
 from .layouts import LAYOUTS
+from .origins import ORIGINS
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,23 @@ def twins_parts(
     peg_kernel_size: int,
     dropout: float,
     drop_path: float,
+    norm: NormFactory,
+    activation: Activation,
+    image_size: Size | None,
 ) -> dict[str, Any]:
     """What both models of the paper are made of, given the attention of every block of every stage."""
     rates = iter(drop_path_schedule(drop_path, sum(size.depth for size in sizes)))
 
     def layers(size: StageSizes, attns: Sequence[nn.Module]) -> list[nn.Module]:
         first, *others = (
-            Block(size.dim, attn, Mlp(size.dim, size.mlp_dim, dropout=dropout), drop_path=next(rates)) for attn in attns
+            Block(
+                size.dim,
+                attn,
+                Mlp(size.dim, size.mlp_dim, activation=activation, dropout=dropout),
+                norm=norm,
+                drop_path=next(rates),
+            )
+            for attn in attns
         )
         return [first, PEG(size.dim, peg_kernel_size), *others]
 
@@ -65,9 +77,10 @@ def twins_parts(
             first.patch_size, first.dim, channels=channels, norm=layer_norm(1e-5)(first.dim), remainder="drop"
         ),
         "stages": stages,
-        "norm": LayerNorm(last.dim),
+        "norm": norm(last.dim),
         "pool": MeanPool(),
         "head": linear_head(last.dim, num_classes),
+        "image_size": image_size,
     }
 
 
@@ -97,9 +110,13 @@ class TwinsSVT(Model):
         depths: blocks of each stage, in place of the pairs: an odd number ends with a local one.
         padding: what becomes of the padding of maps to whole windows. ``"masked"``: nobody attends to it. ``"attended"``: zeros among the
             keys, as in the published code (timm's, and the authors' for detection and segmentation).
+        norm: factory of the blocks' norms and the last.
+        activation: factory of the feed-forward's activation.
+        image_size: an int or a (height, width) that the model is made for, if it is for one.
     """
 
     layouts = LAYOUTS
+    origins = ORIGINS
 
     def __init__(
         self,
@@ -135,6 +152,9 @@ class TwinsSVT(Model):
         qkv_bias: bool = True,
         depths: Sequence[int] | None = None,
         padding: Padding = "masked",
+        norm: NormFactory = LayerNorm,
+        activation: Activation = nn.GELU,
+        image_size: Size | None = None,
     ) -> None:
         dims = (s1_emb_dim, s2_emb_dim, s3_emb_dim, s4_emb_dim)
         patches = (s1_patch_size, s2_patch_size, s3_patch_size, s4_patch_size)
@@ -164,6 +184,9 @@ class TwinsSVT(Model):
                 peg_kernel_size=peg_kernel_size,
                 dropout=dropout,
                 drop_path=drop_path,
+                norm=norm,
+                activation=activation,
+                image_size=image_size,
             )
         )
         self.apply(trunc_normal_linear)
@@ -182,7 +205,7 @@ class TwinsPCPVT(Model):
         patch_sizes: patches merged on entering each stage.
         reductions: of the keys and values of each stage; 1 for none.
         mlp_ratios: hidden width of each stage's feed-forward over its channels.
-        peg_kernel_size, dropout, channels, attn_dropout, drop_path, qkv_bias: see :class:`TwinsSVT`.
+        peg_kernel_size, dropout, channels, attn_dropout, drop_path, qkv_bias, norm, activation, image_size: see :class:`TwinsSVT`.
     """
 
     layouts = LAYOUTS
@@ -203,6 +226,9 @@ class TwinsPCPVT(Model):
         attn_dropout: float = 0.0,
         drop_path: float = 0.0,
         qkv_bias: bool = True,
+        norm: NormFactory = LayerNorm,
+        activation: Activation = nn.GELU,
+        image_size: Size | None = None,
     ) -> None:
         def attentions(dim: int, count: int, reduction: int, depth: int) -> list[nn.Module]:
             reduced = partial(ReducedAttention, dim, count, reduction=reduction, qkv_bias=qkv_bias, dropout=dropout)
@@ -220,6 +246,9 @@ class TwinsPCPVT(Model):
                 peg_kernel_size=peg_kernel_size,
                 dropout=dropout,
                 drop_path=drop_path,
+                norm=norm,
+                activation=activation,
+                image_size=image_size,
             )
         )
         self.apply(trunc_normal_linear)
