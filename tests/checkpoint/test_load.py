@@ -127,7 +127,7 @@ def test_nothing_that_fits_is_an_error(state: State, tmp_path: Path) -> None:
 
 def test_what_is_no_state_dict() -> None:
     wrong: Any
-    for wrong in (None, [], vit(), "weights.pth"):
+    for wrong in (None, [], vit(), 3):
         with pytest.raises(TypeError, match=f"must map names to tensors, got {type(wrong).__name__}"):
             ck.load(vit(), wrong, layout="timm")
     for wrong, said in (({"model": vit()}, "ViT under 'model'"), ({0: torch.ones(1)}, "0 for a name")):

@@ -35,9 +35,11 @@ A key map is a sequence of :class:`Rule` and :class:`Computed`, or a function ``
 - ``Computed`` declares a key of theirs that we do not hold, because it can be computed: ignored on load, computed on export.
 """
 
+from .adapting import Adapt, resample_patches
 from .address import addresses
 from .convert import convert, export, layouts, load
 from .pretrained import from_pretrained, push_to_hub, save_pretrained
+from .reading import read_checkpoint
 from .report import Misshaped, Missing, Report
 from .rules import Computed, KeyMap, Rule, within
 from .storage import load_file, save
@@ -59,6 +61,7 @@ from .transforms import (
 )
 
 __all__ = [
+    "Adapt",
     "Compose",
     "Computed",
     "Concat",
@@ -87,6 +90,8 @@ __all__ = [
     "load",
     "load_file",
     "push_to_hub",
+    "read_checkpoint",
+    "resample_patches",
     "save",
     "save_pretrained",
     "within",

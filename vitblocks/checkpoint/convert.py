@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,9 @@ from torch import Tensor, nn
 
 from ..grid import Size
 from ..position.resize import Resize
+from .adapting import Adapt, adapted, check_adapt
+from .finding import find_layout
+from .reading import read_checkpoint
 from .report import Report
 from .resizing import Resizing, way
 from .rules import KeyMap, Pairing, Table, pair_keys
@@ -36,13 +40,14 @@ def layouts(model: nn.Module) -> Mapping[str, KeyMap]:
 
 def load(
     model: nn.Module,
-    state_dict: Mapping[str, Any],
+    state_dict: Mapping[str, Any] | str | os.PathLike[str],
     *,
-    layout: str | KeyMap,
+    layout: str | KeyMap | None = None,
     strict: bool = True,
     resize: bool | Resize = False,
     grid: Size | Mapping[str, Size] | None = None,
     check_values: bool = True,
+    adapt: Adapt | None = None,
 ) -> Report:
     """Put a checkpoint's weights into a model, whose dtype and device stay as they are: all that fit, or where one fails none.
 
@@ -52,8 +57,9 @@ def load(
 
     Args:
         model: of a class with key maps; a compiled or parallel one stands for the model inside.
-        state_dict: their keys and tensors.
-        layout: whose keys they are (see :func:`layouts`), or a key map.
+        state_dict: their keys and tensors, or the path of a file, of the index of several, or of a folder (see
+            :func:`~vitblocks.checkpoint.read_checkpoint`).
+        layout: whose keys they are (see :func:`layouts`), or a key map; found by trying those that the class knows if None.
         strict: raise unless model and checkpoint hold exactly the same; otherwise load what fits.
         resize: resize position tables that were made for another grid, in two dimensions. True does it as the code does that the layout is
             named after: learned positions antialiased for ``timm``, plainly for ``hf``, otherwise in the way of the part. A function, such
@@ -62,16 +68,26 @@ def load(
             number of places is taken for square if the model's grid is square, with a warning; every other has to be told.
         check_values: refuse NaN and infinity, integers and bools for weights, and numbers out of the range of the model's dtype.
             Complex, sparse and quantized tensors are refused in any case.
+        adapt: what of weights for other classes, channels or patches is fitted, and how: see :class:`~vitblocks.checkpoint.Adapt`.
 
     Raises:
-        ValueError: the layout is unknown; nothing fits; a value is refused; a table may be for several grids; ``strict`` and something is
-            missing, unexpected or of another shape: the message is the report. The model is unchanged.
+        FileNotFoundError: there is no such file.
+        ValueError: the layout is unknown, not found, or one of several; nothing fits; a value is refused; a table may be for several
+            grids; ``strict`` and something is missing, unexpected or of another shape: the message is the report. The model is unchanged.
         TypeError: ``state_dict`` holds something that is no tensor.
     """
     model = unwrapped(model)
-    resizing = Resizing(bool(resize), way(resize, layout), grid)
-    found = translate(model, state_dict, _pairing(model, layout), _describe(model, layout), resizing, check_values)
-    return put_all(model, *found, strict)
+    wanted: Adapt = {} if adapt is None else adapt
+    check_adapt(wanted)
+    state = read_checkpoint(state_dict) if isinstance(state_dict, (str, os.PathLike)) else state_dict
+
+    def by(layout: str | KeyMap) -> tuple[dict[str, Tensor], Report]:
+        resizing, pairing = Resizing(bool(resize), way(resize, layout), grid), _pairing(model, layout)
+        values, report = translate(model, state, pairing, _describe(model, layout), resizing, check_values)
+        return adapted(model, values, report, pairing, state, wanted) if wanted else (values, report)
+
+    layout = find_layout(layouts(model), by, strict) if layout is None else layout
+    return put_all(model, *by(layout), strict)
 
 
 def convert(

@@ -71,6 +71,7 @@ class Report:
         recomputed: ours that are a formula's, and were computed for our grid.
         ignored: theirs that we compute rather than hold.
         composition: where the model in the file is composed otherwise than ours.
+        adapted: ours that were fitted from other classes, channels or patches, and how.
         unwrapped: what was taken away around the entries: names under which they lay, prefixes.
     """
 
@@ -84,6 +85,7 @@ class Report:
     composition: tuple[str, ...] = ()
     recomputed: tuple[str, ...] = ()
     unwrapped: tuple[str, ...] = ()
+    adapted: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -93,7 +95,7 @@ class Report:
         lines = [f"{self.what}: {len(self.loaded)} entries of ours loaded"]
         for name in (
             *("unwrapped", "composition", "missing", "unexpected", "misshaped"),
-            *("resized", "recomputed", "ignored"),
+            *("resized", "recomputed", "adapted", "ignored"),
         ):
             lines += section(name, getattr(self, name))
         return "\n".join(lines)
