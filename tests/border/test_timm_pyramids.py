@@ -146,6 +146,27 @@ def test_nest(options: dict[str, Any]) -> None:
     check(lambda: nest(**options))
 
 
+CROSSVIT: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "7 classes, 1 channel": {"num_classes": 7, "in_chans": 1},
+    "no head, no bias of qkv": {"num_classes": 0, "qkv_bias": False},
+    "a branch sees a smaller image": {"img_size": 40, "img_scale": (1.0, 32 / 40)},
+    "rectangle, other sizes": {"img_size": (32, 48), "num_heads": (1, 4), "mlp_ratio": (1, 2.3, 4)},
+    "three convolutions, other norms": {"multi_conv": True, "img_size": 48, "patch_size": (12, 16), "norm_layer": EPS},
+    "drop rates": {"proj_drop_rate": 0.1, "attn_drop_rate": 0.2, "drop_path_rate": 0.3, "pos_drop_rate": 0.1},
+}
+
+
+def crossvit(**options: Any) -> nn.Module:
+    sizes = {"img_size": 32, "patch_size": (4, 8), "embed_dim": (16, 24), "num_heads": (2, 2)}
+    return models.crossvit.CrossVit(**sizes | {"depth": ((1, 2, 0), (1, 1, 0)), "mlp_ratio": (2, 2, 1)} | options)
+
+
+@pytest.mark.parametrize("options", CROSSVIT.values(), ids=CROSSVIT)
+def test_crossvit(options: dict[str, Any]) -> None:
+    check(lambda: crossvit(**options), sizes=2)
+
+
 def changed(module: Any, path: str, value: Any) -> nn.Module:
     owner, _, name = path.rpartition(".")
     setattr(module.get_submodule(owner), name, value)
@@ -178,6 +199,10 @@ REFUSED = {
     "Twins: a norm's epsilon": (lambda: changed(twins(), "patch_embeds.1.norm.eps", 1e-6), "patch_embeds.1.norm"),
     "NesT: pooled otherwise": (lambda: nest(global_pool="max"), "global_pool = 'max'"),
     "NesT: dropout of the head": (lambda: nest(drop_rate=0.1), "drop_rate = 0.1"),
+    "CrossViT: cropped": (lambda: crossvit(crop_scale=True), "crop_scale = True"),
+    "CrossViT: mean of the patches": (lambda: crossvit(global_pool="avg"), "global_pool = 'avg'"),
+    "CrossViT: asks twice": (lambda: crossvit(depth=((1, 2, 2), (1, 1, 2))), "blocks.0.fusion.0 = 'Sequential'"),
+    "CrossViT: dropout of the head": (lambda: crossvit(drop_rate=0.1), "drop_rate = 0.1"),
 }
 
 

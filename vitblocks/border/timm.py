@@ -147,9 +147,8 @@ def drop_rates(module: nn.Module, name: str, theirs: Any) -> float:
 
 def head(module: Any, name: str = "head") -> int:
     """How many classes a head has that is a Linear with a bias, or none; dropout before it is refused."""
-    rate = rate_of(getattr(module, "head_drop", None))
-    refuse_unless(rate == 0, module, "drop_rate", rate)
-    theirs = getattr(module, name)
+    refuse_rate(module, "drop_rate", getattr(module, "head_drop", None))
+    theirs = module.get_submodule(name)
     if isinstance(theirs, nn.Identity):
         return 0
     refuse_unless(isinstance(theirs, nn.Linear) and theirs.bias is not None, module, name, theirs)
@@ -161,7 +160,7 @@ def classifier_head(module: Any) -> int:
     theirs = module.head
     refuse_unless(type(theirs).__name__ == "ClassifierHead", module, "head", type(theirs).__name__)
     refuse_unless(theirs.global_pool.pool_type == "avg", module, "global_pool", theirs.global_pool.pool_type)
-    refuse_unless(rate_of(theirs.drop) == 0, module, "drop_rate", rate_of(theirs.drop))
+    refuse_rate(module, "drop_rate", theirs.drop)
     return head(theirs, "fc")
 
 
@@ -171,6 +170,11 @@ def refuse_batch_norms(module: nn.Module, eps: float = 1e-5, momentum: float = 0
         if isinstance(norm, (nn.BatchNorm1d, nn.BatchNorm2d)):
             same = (norm.eps, norm.momentum) == (eps, momentum) and norm.track_running_stats and norm.affine
             refuse_unless(same, module, name, norm)
+
+
+def refuse_rate(module: nn.Module, name: str, dropout: nn.Module | None) -> None:
+    """Refuse a dropout that drops."""
+    refuse_unless(rate_of(dropout) == 0, module, name, rate_of(dropout))
 
 
 def refuse_identity(module: nn.Module, name: str, theirs: Any) -> None:

@@ -18,7 +18,7 @@ from ...grid import Size, to_pair
 from ...head import linear_head
 from ...init import trunc_normal_linear
 from ...model import Stage
-from ...norm import LayerNorm
+from ...norm import LayerNorm, NormFactory
 from ...pool import ClassPool
 from ...position import LearnedPosition
 from ...prefix import ClassToken, PerToken
@@ -27,6 +27,7 @@ from ...registry import Variant, Variants, part
 from ...residual import drop_path_schedule
 from ..sizes import patch_grid, per_stage
 from .layouts import LAYOUTS
+from .origins import ORIGINS
 from .parts import Branch, ClassFusion, MultiScaleBlock, Rescale, ThreeConvStem
 
 Stem: TypeAlias = Callable[..., nn.Module]
@@ -92,12 +93,14 @@ class CrossViT(Pretrained, nn.Module):
         qkv_bias: whether the projections of queries, keys and values have a bias.
         attn_dropout: on the attention weights.
         drop_path: of the last block, rising linearly from 0; a fusion has the rate of the last block before it.
+        norm: factory of the norms.
 
     Raises:
         ValueError: a branch's image does not divide into its patches, a dim not into its heads, or depths are not one for each block.
     """
 
     layouts = LAYOUTS
+    origins = ORIGINS
 
     def __init__(
         self,
@@ -126,6 +129,7 @@ class CrossViT(Pretrained, nn.Module):
         qkv_bias: bool = True,
         attn_dropout: float = 0.0,
         drop_path: float = 0.0,
+        norm: NormFactory = LayerNorm,
     ) -> None:
         super().__init__()
         size = to_pair(image_size, "image_size")
@@ -156,6 +160,7 @@ class CrossViT(Pretrained, nn.Module):
                     branch.dim,
                     GlobalAttention(branch.dim, branch.heads, attend=SoftmaxAttend(dropout=attn_dropout), **attention),
                     Mlp(branch.dim, branch.mlp_dim, dropout=dropout),
+                    norm=norm,
                     drop_path=rate,
                 )
                 for rate in rates
@@ -166,7 +171,7 @@ class CrossViT(Pretrained, nn.Module):
                 ClassAttention(other.dim, branch.cross_heads, attend=SoftmaxAttend(dropout=attn_dropout), **attention)
                 for _ in range(cross_attn_depth)
             ]
-            return ClassFusion(branch.dim, other.dim, rounds, drop_path=rate)
+            return ClassFusion(branch.dim, other.dim, rounds, norm=norm, drop_path=rate)
 
         spans = [max(*pair, 1) for pair in zip(small.depths, large.depths, strict=True)]
         schedule = drop_path_schedule(drop_path, sum(spans))
@@ -184,7 +189,7 @@ class CrossViT(Pretrained, nn.Module):
             )
             for k in range(depth)
         )
-        self.norms = nn.ModuleList([LayerNorm(small.dim), LayerNorm(large.dim)])
+        self.norms = nn.ModuleList([norm(small.dim), norm(large.dim)])
         self.pool = ClassPool()
         self.head = BranchHeads([small.dim, large.dim], num_classes) if num_classes else nn.Identity()
         self.apply(trunc_normal_linear)

@@ -135,6 +135,25 @@ class Rescale(nn.Module):
         return f"image_size={self.image_size}, size={self.size}, multiple={self.multiple}"
 
 
+@part
+class ResizeTo(nn.Module):
+    """Resize an image of any size to one size, as :class:`Rescale` interpolates: ``(B, C, H, W) -> (B, C, *size)``.
+
+    What timm's CrossViT does, whose towers see every image at their own size.
+    """
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        self.size = to_pair(size, "size")
+
+    def forward(self, image: Tensor) -> Tensor:
+        check_image(image)
+        return resize_table(image, self.size)
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}"
+
+
 # By patch size: the strides after the first convolution of ThreeConvStem, whose stride is 4.
 _REMAINING_STRIDES = {12: (3, 1), 16: (2, 2)}
 

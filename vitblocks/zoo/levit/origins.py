@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from ...border import Origin, activation_of, rate_of, refuse_unless, timm
+from ...border import Origin, activation_of, refuse_unless, timm
 from .parts import Shrink
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _attention(module: Any, name: str, theirs: Any) -> dict[str, Any]:
 
 
 def _mlp(module: Any, name: str, theirs: Any) -> dict[str, Any]:
-    refuse_unless(rate_of(theirs.drop) == 0, module, f"{name}.drop", rate_of(theirs.drop))
+    timm.refuse_rate(module, f"{name}.drop", theirs.drop)
     hidden, dim = theirs.ln1.linear.out_features, theirs.ln1.linear.in_features
     return {"dim": dim, "mlp_mult": timm.ratio(module, [hidden], [dim]), "activation": activation_of(theirs.act)}
 
@@ -91,7 +91,7 @@ def _classes_of(module: Any, name: str) -> int:
     if isinstance(theirs, nn.Identity):
         return 0
     refuse_unless(type(theirs).__name__ == "NormLinear", module, name, type(theirs).__name__)
-    refuse_unless(rate_of(theirs.drop) == 0, module, "drop_rate", rate_of(theirs.drop))
+    timm.refuse_rate(module, "drop_rate", theirs.drop)
     return timm.head(theirs, "linear")
 
 
