@@ -70,7 +70,9 @@ def attention(
     Further parts are refused but for those that the caller says it will ``read``.
     """
     refuse_unless(type(theirs).__name__ in kinds, module, name, type(theirs).__name__)
-    for part in {"q_norm", "k_norm", "norm", "gate"} - {*read}:
+    for part in ("q_norm", "k_norm", "norm", "gate"):
+        if part in read:
+            continue
         refuse_identity(module, f"{name}.{part}", getattr(theirs, part, None))
     refuse_unless(theirs.proj.bias is not None, module, f"bias of {name}.proj", None)
     projection, parts = (theirs.qkv, 3) if hasattr(theirs, "qkv") else (theirs.q, 1)
