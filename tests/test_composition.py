@@ -88,7 +88,7 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: block(mlp=nn.Linear(DIM, DIM)), r"mlp \(Linear\) cannot be called as layer\(x, grid\)"),
     (lambda: block(attn=PatchMerging(DIM)), r"attn \(PatchMerging\) gives \(x, grid\)"),
     (lambda: block(norm=nn.LayerNorm(DIM)), r"norm must be a factory dim -> module, .* got a finished LayerNorm"),
-    (lambda: block(norm="layer"), r"norm must be a factory dim -> module, .* got 'layer'"),
+    (lambda: block(norm="layer"), r"norm must be something to call, such as a class or a function, got 'layer'"),
     (lambda: block(norm=partial(GlobalAttention, heads=2)), r"what norm makes \(GlobalAttention\) cannot be called with x alone"),
     (lambda: block(norm=lambda dim: None), r"what norm makes must be an nn\.Module, got None"),
     (lambda: Residual(DIM, layer_norm()), r"layer is the function .*, it must be an nn\.Module"),
@@ -136,15 +136,15 @@ class Untold(nn.Module):
     [
         (
             {"stages": [Stage([block(), Untold(lambda x, grid: (x, grid))])]},
-            r"layers\[1\] \(Untold\) must return x, it returned a tuple of 2: a transition is given as transition=",
+            r"stages\[0\]\.layers\[1\] \(Untold\) must return x, it returned a tuple of 2: a transition is given as transition=",
         ),
         (
             {"stages": [Stage([Untold(lambda x, grid: None)])]},
-            r"layers\[0\] \(Untold\) must return x, it returned None",
+            r"stages\[0\]\.layers\[0\] \(Untold\) must return x, it returned None",
         ),
         (
             {"stages": [Stage([], Untold(lambda x, grid: x))]},
-            r"transition \(Untold\) must return \(x, grid\), it returned a tensor \(1, 4, 8\)",
+            r"stages\[0\]\.transition \(Untold\) must return \(x, grid\), it returned a tensor \(1, 4, 8\)",
         ),
         (
             {"embed": Untold(lambda image: torch.zeros(2, 4, DIM))},

@@ -104,7 +104,7 @@ from .position import (
     SinePosition1d,
     SinePosition2d,
 )
-from .prefix import ClassToken, PerToken
+from .prefix import ClassToken, PerToken, RegisterToken
 from .recipe import build, describe, to_source
 from .registry import create_model, list_models, list_parts, part
 from .residual import DropPath, LayerScale, Residual, Shortcut, drop_path_schedule
@@ -224,6 +224,7 @@ __all__ = [
     "Recorder",
     "ReducedAttention",
     "RegionViT",
+    "RegisterToken",
     "RelativeBias",
     "Residual",
     "Rotary2d",

@@ -6,12 +6,14 @@ that it returns a pair. What says nothing (``*args``, no annotation) is taken as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from inspect import Signature, signature
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
+from .checks import check_module
 from .grid import Grid
 
 M = TypeVar("M", bound=nn.Module)
@@ -19,13 +21,7 @@ M = TypeVar("M", bound=nn.Module)
 
 def require_module(part: object, place: str) -> None:
     """Raise TypeError unless ``part`` is a module, and not its class, a factory or None."""
-    if isinstance(part, nn.Module):
-        return
-    if isinstance(part, type):
-        raise TypeError(f"{place} is the class {part.__name__}, not an instance of it: write {part.__name__}(...)")
-    if callable(part):
-        raise TypeError(f"{place} is the function {getattr(part, '__name__', part)}, it must be an nn.Module")
-    raise TypeError(f"{place} must be an nn.Module, got {part!r}")
+    check_module(place, part)
 
 
 def require_layer(part: Any, place: str) -> None:
@@ -100,7 +96,7 @@ def listed(parts: Iterable[M], place: str) -> list[M]:
     Raises:
         TypeError: ``parts`` is no list, but a part itself.
     """
-    if not isinstance(parts, Iterable):
+    if not isinstance(parts, Iterable) or isinstance(parts, (str, bytes, Mapping)):
         raise TypeError(f"{place} must be a list, got one {type(parts).__name__}: write [{type(parts).__name__}(...)]")
     return list(parts)
 
@@ -118,6 +114,22 @@ def tokens(given: Any, part: nn.Module, place: str) -> Tensor:
         return given
     hint = ": a transition is given as transition=" if isinstance(given, tuple) else ""
     raise TypeError(f"{_named(part, place)} must return x, it returned {_said(given)}{hint}")
+
+
+def called(part: nn.Module, place: str, x: Tensor, grid: Grid) -> Any:
+    """``part(x, grid)``, whose complaint about what it is given says where the part stands: ``stages[1].layers[0] (Block): ...``."""
+    if torch.compiler.is_compiling():
+        return part(x, grid)
+    try:
+        return part(x, grid)
+    except (ValueError, TypeError) as error:
+        if type(error) not in (
+            ValueError,
+            TypeError,
+        ):  # a subclass may be made otherwise, and means something of its own
+            raise
+        inner = str(error).startswith(("layers[", "transition"))
+        raise type(error)(f"{place}.{error}" if inner else f"{_named(part, place)}: {error}") from error
 
 
 def gives_pair(part: nn.Module) -> bool | None:

@@ -15,36 +15,11 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from .checks import check_grid, half_kernel as half_kernel, to_pair as to_pair, tracing as tracing
 from .registry import part
 
 Grid: TypeAlias = tuple[int, ...]
 Size: TypeAlias = int | tuple[int, int]
-
-
-def to_pair(size: Size, name: str = "size", minimum: int = 1) -> tuple[int, int]:
-    """``(height, width)`` from an int or a pair.
-
-    Raises:
-        TypeError: not an int or a pair of ints.
-        ValueError: smaller than ``minimum``.
-    """
-    pair = (size, size) if isinstance(size, int) else tuple(size) if isinstance(size, (tuple, list)) else None
-    if pair is None or len(pair) != 2 or not all(isinstance(s, int) and not isinstance(s, bool) for s in pair):
-        raise TypeError(f"{name} must be an int or a (height, width) of ints, got {size!r}")
-    if min(pair) < minimum:
-        raise ValueError(f"{name} must be at least {minimum}, got {size!r}")
-    return pair[0], pair[1]
-
-
-def half_kernel(kernel_size: int) -> int:
-    """The padding with which a convolution of stride 1 keeps the size.
-
-    Raises:
-        ValueError: an even kernel, which no padding on both sides can do that for.
-    """
-    if kernel_size < 1 or kernel_size % 2 == 0:
-        raise ValueError(f"kernel_size must be odd and positive, got {kernel_size}")
-    return kernel_size // 2
 
 
 def image_grid(grid: Grid, what: str) -> tuple[int, int]:
@@ -58,11 +33,6 @@ def image_grid(grid: Grid, what: str) -> tuple[int, int]:
             f"{what} needs tokens on an (H, W) grid, got grid {grid}: tokens were dropped or never had one"
         )
     return grid[0], grid[1]
-
-
-def tracing() -> bool:
-    """Whether ``torch.jit.trace`` runs, or the ONNX exporter that is built on it."""
-    return torch.jit.is_tracing()  # type: ignore[attr-defined]
 
 
 def length(x: Tensor, axis: int) -> int:
@@ -84,8 +54,11 @@ def num_prefix(x: Tensor, grid: Grid) -> int:
     """How many prefix tokens ``x (B, N, C)`` carries before the patches of ``grid``.
 
     Raises:
-        ValueError: ``x`` holds fewer tokens than the grid has patches.
+        TypeError: ``grid`` is no tuple of ints.
+        ValueError: ``grid`` is no grid, or ``x`` holds fewer tokens than it has patches.
     """
+    if not torch.compiler.is_compiling():
+        check_grid(grid)
     prefix = length(x, 1) - prod(grid)
     if prefix < 0:
         raise ValueError(f"x has {x.shape[1]} tokens, fewer than the {prod(grid)} patches of grid {grid}")

@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .attention.attend import Attend
 from .contract import (
+    called,
     gives_pair,
     listed,
     require_embedder,
@@ -24,6 +25,7 @@ from .contract import (
 )
 from .grid import Grid, Size, one_line, split_prefix, to_map, to_pair
 from .head import reset
+from .prefix import ClassToken
 from .recipe import Pretrained, expression
 from .registry import part
 
@@ -76,11 +78,12 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
         if self.transition is not None:
-            x, grid = token_pair(self.transition(x, grid), self.transition, "transition")
+            x, grid = token_pair(called(self.transition, "transition", x, grid), self.transition, "transition")
         for i, layer in enumerate(self.layers):
+            place = f"layers[{i}]"
             recompute = self.checkpointing and torch.is_grad_enabled()
-            y = checkpoint(layer, x, grid, use_reentrant=False) if recompute else layer(x, grid)
-            x = tokens(y, layer, f"layers[{i}]")
+            y = checkpoint(layer, x, grid, use_reentrant=False) if recompute else called(layer, place, x, grid)
+            x = tokens(y, layer, place)
         return x, grid
 
     def blocks(self) -> Iterator[tuple[str, nn.Module]]:
@@ -99,6 +102,21 @@ def require_stage(part: Any, place: str) -> None:
         return
     inside = "transition=..." if gives_pair(part) else "[...]"
     raise TypeError(f"{place} is a {type(part).__name__}; wrap it in Stage({inside})")
+
+
+def require_one_class_token(stages: Sequence[Stage]) -> None:
+    """Raise ValueError where two layers put class tokens first: the second's would stand where the first's is read."""
+    places = [
+        f"stages[{s}].layers[{i}]"
+        for s, stage in enumerate(stages)
+        for i, layer in enumerate(stage.layers)
+        if isinstance(layer, ClassToken)
+    ]
+    if len(places) > 1:
+        raise ValueError(
+            f"{' and '.join(places)} are ClassTokens, and each puts its tokens before all others: registers are RegisterToken(dim, count), "
+            "tokens of several heads one ClassToken(dim, count)"
+        )
 
 
 def is_block(layer: nn.Module) -> bool:
@@ -123,6 +141,7 @@ class Model(Pretrained, nn.Module):
 
     Raises:
         TypeError: a part cannot stand where it was given; the message names it.
+        ValueError: there are two :class:`~vitblocks.ClassToken` layers.
     """
 
     layouts: ClassVar[Mapping[str, KeyMap]] = {}
@@ -141,6 +160,7 @@ class Model(Pretrained, nn.Module):
         stages = listed(stages, "stages")
         for i, stage in enumerate(stages):
             require_stage(stage, f"stages[{i}]")
+        require_one_class_token(stages)
         require_embedder(embed, "embed")
         require_pool(pool, "pool")
         self.image_size = None if image_size is None else to_pair(image_size, "image_size")
@@ -156,16 +176,16 @@ class Model(Pretrained, nn.Module):
         """What each stage gives, before the last norm: ``(x (B, N, C), grid)``, prefix tokens first."""
         x, grid = token_pair(self.embed(image), self.embed, "embed")
         outputs = []
-        for stage in self.stages:
-            x, grid = stage(x, grid)
+        for i, stage in enumerate(self.stages):
+            x, grid = called(stage, f"stages[{i}]", x, grid)
             outputs.append((x, grid))
         return outputs
 
     def encode(self, image: Tensor) -> tuple[Tensor, Grid]:
         """All tokens after the last norm, and their grid: ``(B, P + prod(grid), C)``, P prefix tokens first."""
         x, grid = token_pair(self.embed(image), self.embed, "embed")
-        for stage in self.stages:
-            x, grid = stage(x, grid)
+        for i, stage in enumerate(self.stages):
+            x, grid = called(stage, f"stages[{i}]", x, grid)
         return self.norm(x), grid
 
     def forward_features(self, image: Tensor) -> Tensor:

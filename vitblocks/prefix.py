@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .contract import require_plain
-from .grid import Grid, num_prefix
+from .grid import Grid, num_prefix, split_prefix
 from .registry import part
 
 
@@ -34,8 +34,8 @@ def require_prefix(x: Tensor, grid: Grid, what: str, least: int = 1) -> int:
 class ClassToken(nn.Module):
     """Put learned tokens before all others: ``(B, N, C) -> (B, count + N, C)``, any grid.
 
-    One token is ViT's class token (arXiv:2010.11929, eq. 1); a second is DeiT's distillation token (arXiv:2012.12877, Section 4);
-    more are registers (arXiv:2309.16588). Initialised as a truncated normal of standard deviation 0.02.
+    One token is ViT's class token (arXiv:2010.11929, eq. 1); a second is DeiT's distillation token (arXiv:2012.12877, Section 4).
+    Registers are :class:`RegisterToken`. Initialised as a truncated normal of standard deviation 0.02.
     """
 
     undecayed = ("token",)
@@ -43,13 +43,33 @@ class ClassToken(nn.Module):
     def __init__(self, dim: int, count: int = 1) -> None:
         """Raises ValueError if ``count`` is not positive."""
         super().__init__()
-        if count < 1:
-            raise ValueError(f"count must be at least 1, got {count}")
         self.token = nn.Parameter(torch.empty(1, count, dim))
         nn.init.trunc_normal_(self.token, std=0.02)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         return torch.cat([self.token.expand(x.shape[0], -1, -1).to(x.dtype), x], dim=1)
+
+    def extra_repr(self) -> str:
+        return f"count={self.token.shape[1]}, dim={self.token.shape[2]}"
+
+
+@part
+class RegisterToken(nn.Module):
+    """Put learned tokens behind the other prefix tokens (registers, arXiv:2309.16588, Section 2.2): ``(B, N, C) -> (B, N + count, C)``.
+
+    So the class token stays the first, which :class:`~vitblocks.ClassPool` reads, whether it is added before them or after them.
+    Initialised as a truncated normal of standard deviation 0.02.
+    """
+
+    def __init__(self, dim: int, count: int = 4) -> None:
+        """Raises ValueError if ``count`` is not positive."""
+        super().__init__()
+        self.token = nn.Parameter(torch.empty(1, count, dim))
+        nn.init.trunc_normal_(self.token, std=0.02)
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        prefix, patches = split_prefix(x, grid)
+        return torch.cat([prefix, self.token.expand(x.shape[0], -1, -1).to(x.dtype), patches], dim=1)
 
     def extra_repr(self) -> str:
         return f"count={self.token.shape[1]}, dim={self.token.shape[2]}"

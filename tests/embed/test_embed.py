@@ -194,7 +194,7 @@ def test_inverted_residuals_add_their_input_where_the_shape_is_kept() -> None:
         (lambda x: CompactStem(DIM, convs=0), "convs must be at least 1, got 0"),
         (lambda x: ConvEmbed(0, DIM), "patch_size must be at least 1, got 0"),
         (
-            lambda x: PatchMerging(3).double()(x.flatten(2).mT, (8, 12, 1)),
+            lambda x: PatchMerging(3).double()(x.flatten(2).mT, (96,)),
             r"needs tokens on an \(H, W\) grid",
         ),
         (lambda x: ConvEmbed(4, DIM, remainder="keep"), "remainder must be one of 'refuse', 'pad', 'drop', got 'keep'"),

@@ -407,12 +407,12 @@ def test_half_precision() -> None:
         ({"student_temp": 0.0}, "student_temp must be positive"),
         ({"teacher_temp": 0.0}, "teacher_temp must be positive"),
         ({"moving_average_decay": 1.5}, "moving_average_decay must lie in"),
-        ({"center_moving_average_decay": -1.0}, "decay of the centre must lie in"),
+        ({"center_moving_average_decay": -1.0}, "center_moving_average_decay must lie in"),
         ({"local_crops": -1}, "local_crops must be at least 0"),
-        ({"epochs": 0}, "epochs must be positive"),
+        ({"epochs": 0}, "epochs must be at least 1"),
         ({"warmup_epochs": -1}, "warmup_epochs must be at least 0"),
         ({"local_upper_crop_scale": 1.1}, "two rising shares"),
-        ({"global_lower_crop_scale": 0.0}, "two rising shares"),
+        ({"global_lower_crop_scale": 0.0}, "global_lower_crop_scale must be positive"),
     ],
 )
 def test_bad_arguments(options: dict[str, Any], message: str) -> None:

@@ -30,10 +30,10 @@ def test_kept_count_refuses_none(places: int, ratio: float) -> None:
         masking.kept_count(places, ratio)
 
 
-@pytest.mark.parametrize("ratio", [0.0, 1.0, -0.1])
-def test_ratio_out_of_range(ratio: float) -> None:
-    with pytest.raises(ValueError, match="some_ratio must lie between 0 and 1"):
-        masking.check_ratio("some_ratio", ratio)
+@pytest.mark.parametrize("mask", [torch.full((1, 4), 2), torch.full((1, 4), float("nan"))])
+def test_masks_are_of_bools_or_of_0_and_1(mask: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match="mask must be of bools, or of 0 and 1"):
+        masking.as_mask(mask, 1, (2, 2))
 
 
 def test_random_mask_hides_as_many_in_each_image_and_every_place_as_often() -> None:

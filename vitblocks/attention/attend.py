@@ -1,8 +1,9 @@
 """How queries, keys and values become an output, whatever geometry they were gathered from.
 
 An ``Attend`` maps q ``(B, ..., heads, n, d)``, k ``(B, ..., heads, m, d)``, v ``(B, ..., heads, m, e)`` and an optional bias that
-broadcasts to the logits ``(B, ..., heads, n, m)`` to values ``(B, ..., heads, n, e)``. A mask is a bias of -inf. ``weights`` gives the
-attention matrix of the same inputs: ``attend(q, k, v, bias) == attend.weights(q, k, bias) @ v`` (without dropout).
+broadcasts to the logits ``(B, ..., heads, n, m)`` to values ``(B, ..., heads, n, e)``. A mask is a bias of -inf; given as bools, True
+says that a key takes part, as ``F.scaled_dot_product_attention`` has it. ``weights`` gives the attention matrix of the same inputs:
+``attend(q, k, v, bias) == attend.weights(q, k, bias) @ v`` (without dropout).
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ from ..registry import part
 
 
 def add_bias(first: Tensor | None, second: Tensor | None) -> Tensor | None:
-    """The sum of two biases, either of which may be missing."""
+    """The sum of two biases, either of which may be missing or a mask of bools."""
     if first is None or second is None:
         return second if first is None else first
-    return first + second
+    if first.dtype == second.dtype == torch.bool:
+        return first & second
+    floats = second.dtype if first.dtype == torch.bool else first.dtype
+    return as_bias(first, floats) + as_bias(second, floats)
 
 
 def mask_bias(allowed: Tensor, dtype: torch.dtype) -> Tensor:
@@ -29,9 +33,16 @@ def mask_bias(allowed: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, float("-inf"))
 
 
+def as_bias(bias: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is added to the logits: a mask of bools as 0 and -inf, a bias as it is."""
+    return mask_bias(bias, dtype) if bias.dtype == torch.bool else bias
+
+
 def hide_keys(weights: Tensor, bias: Tensor | None) -> Tensor:
-    """Weights that are zero wherever the bias is -inf, for Attends that change them after the softmax."""
-    return weights if bias is None else weights.masked_fill(bias == float("-inf"), 0.0)
+    """Weights that are zero wherever the bias is -inf or False, for Attends that change them after the softmax."""
+    if bias is None:
+        return weights
+    return weights.masked_fill(~bias if bias.dtype == torch.bool else bias == float("-inf"), 0.0)
 
 
 def fold_groups(x: Tensor) -> Tensor:
@@ -63,8 +74,6 @@ class Attend(nn.Module):
     def __init__(self, *, scale: float | None = None, dropout: float = 0.0) -> None:
         """Raises ValueError unless ``0 <= dropout < 1``."""
         super().__init__()
-        if not 0.0 <= dropout < 1.0:
-            raise ValueError(f"dropout must lie in [0, 1), got {dropout}")
         self.scale = scale
         self.dropout = dropout
 
@@ -74,7 +83,7 @@ class Attend(nn.Module):
     def logits(self, q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
         """Scaled products plus the bias: ``(B, ..., heads, n, m)``."""
         logits = torch.einsum("... n d, ... m d -> ... n m", q * self.logit_scale(q), k)
-        return logits if bias is None else logits + bias
+        return logits if bias is None else logits + as_bias(bias, logits.dtype)
 
     def weights(self, q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
         """The attention matrix ``(B, ..., heads, n, m)``."""
@@ -107,7 +116,7 @@ class SoftmaxAttend(Attend):
             fold_groups(q),
             fold_groups(k),
             fold_groups(v),
-            attn_mask=None if bias is None else fold_bias(bias, q).to(q.dtype),
+            attn_mask=None if bias is None else as_bias(fold_bias(bias, q), q.dtype).to(q.dtype),
             dropout_p=self.dropout if self.training else 0.0,
             scale=self.scale,
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypedDict
 from einops import rearrange
 from torch import Tensor, nn
 
+from ..checks import check_int
 from ..contract import require_module
 from ..grid import Grid
 from .attend import Attend, SoftmaxAttend, add_bias
@@ -32,14 +33,12 @@ def check_heads(dim: int, heads: int, head_dim: int | None) -> int:
     Raises:
         ValueError: ``heads`` is not positive, or does not divide ``dim`` while ``head_dim`` is None.
     """
-    if heads < 1:
-        raise ValueError(f"heads must be at least 1, got {heads}")
+    check_int("heads", heads)
     if head_dim is None:
         if dim % heads:
             raise ValueError(f"dim {dim} does not divide into {heads} heads; give heads that divide it, or head_dim")
         return dim // heads
-    if head_dim < 1:
-        raise ValueError(f"head_dim must be at least 1, got {head_dim}")
+    check_int("head_dim", head_dim)
     return head_dim
 
 
@@ -247,7 +246,7 @@ class SelfAttention(Attention):
     def mix(self, tokens: Tensor, grid: Grid, prefix: int = 0, mask: Tensor | None = None) -> Tensor:
         """Tokens ``(..., prefix + prod(grid), dim)`` attending to one another within each group.
 
-        ``mask`` is a bias that broadcasts to the logits ``(..., heads, n, n)``.
+        ``mask`` broadcasts to the logits ``(..., heads, n, n)``: bools, True where a key takes part, or a bias.
         """
         q, k, v = self.project(tokens, grid)
         return self.output(self.attend(q, k, v, self.bias(grid, prefix, mask)))

@@ -49,8 +49,6 @@ class KernelAttend(Attend):
         """Raises ValueError if ``features`` is not positive, or if dropout is asked for: there are no weights to drop."""
         super().__init__(scale=scale, dropout=dropout)
         features = head_dim if features is None else features
-        if features < 1:
-            raise ValueError(f"features must be at least 1, got {features}")
         if dropout:
             raise ValueError(
                 f"dropout must be 0, got {dropout}: kernel attention never forms the weights it would drop"

@@ -41,6 +41,8 @@ class WindowAttention(SelfAttention):
         self, dim: int, heads: int = 8, *, windows: Partition, **options: Unpack[SelfAttentionOptions]
     ) -> None:
         super().__init__(dim, heads, **options)
+        if not isinstance(windows, Partition):
+            raise TypeError(f"windows must be a Partition such as Windows(7), got {windows!r}")
         self.windows = windows
 
     @property

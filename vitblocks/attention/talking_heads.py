@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from ..registry import part
-from .attend import Attend, fold_groups, hide_keys
+from .attend import Attend, as_bias, fold_groups, hide_keys
 from .base import MixedHeadOptions
 from .global_attention import GlobalAttention
 
@@ -66,7 +66,7 @@ class TalkingHeadsAttend(Attend):
 
     def weights(self, q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
         mixed = self.mix_logits(fold_groups(self.logits(q, k))).reshape(*q.shape[:-1], k.shape[-2])
-        softmax = (mixed if bias is None else mixed + bias).softmax(dim=-1)
+        softmax = (mixed if bias is None else mixed + as_bias(bias, mixed.dtype)).softmax(dim=-1)
         weights = self.mix_weights(fold_groups(softmax)).reshape(softmax.shape)
         return hide_keys(weights, bias)
 

@@ -26,12 +26,6 @@ def map_stride(module: nn.Module) -> tuple[int, int]:
     return 1, 1
 
 
-def check_image(image: Tensor) -> None:
-    """Raise ValueError unless ``image`` is a batch of images ``(B, C, H, W)``."""
-    if image.dim() != 4:
-        raise ValueError(f"image must be (batch, channels, height, width), got shape {tuple(image.shape)}")
-
-
 @part
 class MapEmbed(nn.Module):
     """A map -> map module as an embedder: ``image (B, C, H, W) -> (x (B, H'*W', dim), grid)``.
@@ -57,7 +51,6 @@ class MapEmbed(nn.Module):
         self.stride = map_stride(conv)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Grid]:
-        check_image(image)
         x, grid = to_tokens(self.conv(channels_last(image)))
         return self.norm(x), grid
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..grid import Grid, Size, map_size, to_pair
 from ..registry import part
-from .adaptors import check_image, check_patches
+from .adaptors import check_patches
 
 
 @part
@@ -35,7 +35,6 @@ class LinearEmbed(nn.Module):
         self.proj = nn.Linear(self.patch_size[0] * self.patch_size[1] * channels, dim) if proj is None else proj
 
     def forward(self, image: Tensor) -> tuple[Tensor, Grid]:
-        check_image(image)
         if image.shape[1] != self.channels:
             raise ValueError(f"image must have {self.channels} channels, got {image.shape[1]}")
         check_patches(map_size(image), self.patch_size)

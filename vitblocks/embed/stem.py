@@ -7,9 +7,10 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from ..checks import check_module
 from ..grid import Grid, map_size
 from ..registry import part
-from .adaptors import MapEmbed, check_image
+from .adaptors import MapEmbed
 
 
 @part
@@ -47,6 +48,7 @@ class ConvUnit(nn.Sequential):
         if activation is not None:
             self.act = activation()
         if pool is not None:
+            check_module("pool", pool)
             self.pool = pool
 
 
@@ -113,8 +115,8 @@ class CompactStem(MapEmbed):
         pool_padding: int = 1,
     ) -> None:
         """Raises ValueError if ``convs`` is not positive."""
-        if convs < 1:
-            raise ValueError(f"convs must be at least 1, got {convs}")
+        if 2 * pool_padding > pool_size:
+            raise ValueError(f"pool_padding must be at most half of pool_size {pool_size}, got {pool_padding}")
         widths = [channels, *[width] * (convs - 1), dim]
         units = [
             ConvUnit(
@@ -136,7 +138,6 @@ class CompactStem(MapEmbed):
             self.least = max((pooled - 1) * stride + kernel_size - 2 * padding, 1)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Grid]:
-        check_image(image)
         if min(map_size(image)) < self.least:
             raise ValueError(f"image sides must be at least {self.least}, got {map_size(image)}")
         return super().forward(image)

@@ -10,6 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from ..checks import check_batch, check_module
 from ..grid import Size, to_pair
 from ..model import Model
 from ..norm import NormFactory
@@ -27,6 +28,8 @@ class Projector(nn.Module):
 
     def __init__(self, encoder: nn.Module, head: DinoHead) -> None:
         super().__init__()
+        check_module("encoder", encoder)
+        check_module("head", head)
         self.encoder = encoder
         self.head = head
 
@@ -125,10 +128,6 @@ class Dino(Pretrained, nn.Module):
         freeze_epochs: int = 1,
     ) -> None:
         super().__init__()
-        if student_temp <= 0:
-            raise ValueError(f"student_temp must be positive, got {student_temp}")
-        if local_crops < 0:
-            raise ValueError(f"local_crops must be at least 0, got {local_crops}")
         self.student_temp = student_temp
         self.schedule = DinoSchedule(
             epochs=epochs,
@@ -208,10 +207,13 @@ class Dino(Pretrained, nn.Module):
         return self
 
     def forward(self, images: Tensor | Sequence[Tensor]) -> Tensor:
+        if isinstance(images, Tensor):
+            check_batch(images, "a loss")
         crops = self.views(images) if isinstance(images, Tensor) else list(images)
         if len(crops) < 2 or len({crop.shape[0] for crop in crops}) != 1:
             found = [tuple(crop.shape) for crop in crops]
             raise ValueError(f"crops must be 2 global ones, then local ones, all of the same images, got {found}")
+        check_batch(crops[0], "a loss")
         with torch.no_grad():
             features, seen = self.teacher(crops[:2])
             targets = self.centering(seen, self.teacher_temp)

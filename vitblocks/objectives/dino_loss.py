@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from ..checks import check_words
 from ..norm import at_least_float32
 from ..registry import part
 
@@ -37,8 +38,6 @@ class Centering(nn.Module):
 
     def __init__(self, dim: int, decay: float = 0.9) -> None:
         super().__init__()
-        if not 0.0 <= decay <= 1.0:
-            raise ValueError(f"decay of the centre must lie in [0, 1], got {decay}")
         self.decay = decay
         self.register_buffer("center", torch.zeros(1, dim))
         self.register_buffer("total", torch.zeros(1, dim))
@@ -116,14 +115,10 @@ class DinoSchedule:
     freeze_epochs: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "steps_per_epoch", "teacher_temp", "warmup_teacher_temp"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("warmup_epochs", "freeze_epochs"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
-        if not 0.0 <= self.momentum <= 1.0:
-            raise ValueError(f"moving_average_decay must lie in [0, 1], got {self.momentum}")
+        fields = vars(self)
+        check_words(
+            {"moving_average_decay": self.momentum, **{name: fields[name] for name in fields if name != "momentum"}}
+        )
 
     @property
     def steps(self) -> int:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..checks import check_batch, check_module
 from ..head import AveragedHeads
 from ..model import Model
 from ..norm import at_least_float32
@@ -62,11 +63,8 @@ class DistillWrapper(Pretrained, nn.Module):
         hard: bool = False,
     ) -> None:
         super().__init__()
-        if temperature <= 0:
-            raise ValueError(f"temperature must be positive, got {temperature}")
-        if not 0.0 <= alpha <= 1.0:
-            raise ValueError(f"alpha must lie in [0, 1], got {alpha}")
         check_student(student)
+        check_module("teacher", teacher)
         if {*map(id, student.parameters())} & {*map(id, teacher.parameters())}:
             raise ValueError("teacher must share no parameters with the student: it is frozen; pass a copy")
         self.student = student
@@ -86,9 +84,11 @@ class DistillWrapper(Pretrained, nn.Module):
             if self.training:
                 raise ValueError("labels must be given in training; without them the wrapper predicts, in eval()")
             return self.student(images)
+        check_batch(images, "a loss")
         head = self.student.head
         assert isinstance(head, AveragedHeads)
         logits, distilled = map(at_least_float32, head.each(self.student.forward_features(images)))
+        check_labels(labels, logits)
         with torch.no_grad():
             taught = self.teacher(images)
         if not isinstance(taught, Tensor) or taught.shape != distilled.shape:
@@ -105,6 +105,18 @@ class DistillWrapper(Pretrained, nn.Module):
 
     def extra_repr(self) -> str:
         return f"temperature={self.temperature:g}, alpha={self.alpha:g}, hard={self.hard}"
+
+
+def check_labels(labels: object, logits: Tensor) -> None:
+    """Raise unless ``labels`` are classes ``(B,)`` or probabilities ``(B, num_classes)``: TypeError for another type."""
+    if not isinstance(labels, Tensor):
+        raise TypeError(f"labels must be a tensor, got a {type(labels).__name__}")
+    wanted = tuple(logits.shape) if labels.is_floating_point() else tuple(logits.shape[:1])
+    if tuple(labels.shape) != wanted or labels.dtype in (torch.bool, torch.int32, torch.int16):
+        raise ValueError(
+            f"labels must be classes {tuple(logits.shape[:1])} of int64, or probabilities {tuple(logits.shape)}, "
+            f"got {labels.dtype} {tuple(labels.shape)}"
+        )
 
 
 def check_student(student: nn.Module) -> None:

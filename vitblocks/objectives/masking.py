@@ -72,13 +72,6 @@ def shuffle(noise: Tensor, keep: int) -> Shuffle:
     return Shuffle(order[:, :keep], restore, restore >= keep)
 
 
-def check_ratio(name: str, ratio: float) -> float:
-    """The ratio; raises ValueError unless it lies between 0 and 1, both excluded."""
-    if not 0.0 < ratio < 1.0:
-        raise ValueError(f"{name} must lie between 0 and 1, got {ratio}")
-    return ratio
-
-
 def kept_count(places: int, ratio: float) -> int:
     """How many of so many places MAE keeps: the whole part of ``places * (1 - ratio)``.
 
@@ -126,12 +119,17 @@ def as_mask(mask: Tensor, batch: int, grid: tuple[int, int]) -> Tensor:
     """A mask ``(B, h, w)`` or ``(B, h*w)`` of bools, or of 0 and 1, as bools ``(B, h, w)``.
 
     Raises:
-        ValueError: another shape.
+        TypeError: no tensor.
+        ValueError: another shape, or other numbers than 0 and 1.
     """
+    if not isinstance(mask, Tensor):
+        raise TypeError(f"mask must be a tensor, got a {type(mask).__name__}")
     if tuple(mask.shape) not in ((batch, *grid), (batch, prod(grid))):
         raise ValueError(
             f"mask must be {(batch, *grid)} or {(batch, prod(grid))} for a mask's grid of {grid}, got {tuple(mask.shape)}"
         )
+    if mask.dtype != torch.bool and not torch.compiler.is_compiling() and not bool(((mask == 0) | (mask == 1)).all()):
+        raise ValueError(f"mask must be of bools, or of 0 and 1, got others of {mask.dtype}")
     return mask.bool().reshape(batch, *grid)
 
 

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from einops import rearrange, reduce, repeat
 from torch import Tensor, nn
 
-from ..embed.adaptors import check_image, check_patches
+from ..checks import check_batch, check_image, check_part_of
+from ..embed.adaptors import check_patches
 from ..grid import Grid, Size, one_line, split_prefix, to_pair
 from ..norm import at_least_float32
 from ..recipe import Pretrained
@@ -19,7 +20,6 @@ from .encoder import Encoder, Encodes
 from .masking import (
     Details,
     Pictures,
-    check_ratio,
     hide,
     patchify,
     pictures,
@@ -103,7 +103,8 @@ class MPP(Pretrained, nn.Module):
             raise ValueError(
                 f"output_channel_bits must leave at most 2**{_MOST_BITS} classes, got {output_channel_bits} for each of {channels} channels"
             )
-        self.mask_prob = check_ratio("mask_prob", mask_prob)
+        check_part_of("mask_prob", mask_prob)
+        self.mask_prob = mask_prob
         self.replace_prob, self.random_patch_prob = replace_prob, random_patch_prob
         self.max_pixel_val = max_pixel_val
         self.levels = 2**output_channel_bits
@@ -161,9 +162,14 @@ class MPP(Pretrained, nn.Module):
         Raises:
             ValueError: an image does not divide into patches or has only one, or ``corruption`` does not suit it.
         """
+        check_batch(images, "a loss")
         grid = self.grid(images)
         if corruption is None:
             corruption = self.corruption(images, generator)
+        if not isinstance(corruption, Corruption):
+            raise TypeError(
+                f"corruption must be a Corruption, as corruption(images) gives it, got a {type(corruption).__name__}"
+            )
         if any(tuple(part.shape) != (images.shape[0], grid[0] * grid[1]) for part in corruption):
             raise ValueError(
                 f"corruption must be of {(images.shape[0], grid[0] * grid[1])} patches, got {[tuple(p.shape) for p in corruption]}"
@@ -178,7 +184,7 @@ class MPP(Pretrained, nn.Module):
 
     def grid(self, images: Tensor) -> tuple[int, int]:
         """The grid of patches. Raises ValueError if the image does not divide into them, or is only one."""
-        check_image(images)
+        check_image(images, "images")
         check_patches((images.shape[2], images.shape[3]), self.patch_size)
         grid = (images.shape[2] // self.patch_size[0], images.shape[3] // self.patch_size[1])
         if grid == (1, 1):

@@ -23,8 +23,6 @@ class ClassPool(nn.Module):
 
     def __init__(self, count: int = 1) -> None:
         super().__init__()
-        if count < 1:
-            raise ValueError(f"count must be at least 1, got {count}")
         self.count = count
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:

@@ -74,9 +74,13 @@ def add_positions(x: Tensor, grid: Grid, positions: Tensor, with_position: int) 
     """Add ``positions (1, with_position + H*W, C)`` to ``x``, prefix tokens passing by if ``with_position`` is 0.
 
     Raises:
-        ValueError: ``x`` carries another number of prefix tokens than positions were made for.
+        ValueError: ``x`` has other channels than the positions, or carries another number of prefix tokens than they were made for.
     """
     prefix = num_prefix(x, grid)
+    if x.shape[-1] != positions.shape[-1]:
+        raise ValueError(
+            f"x must have {positions.shape[-1]} channels, as many as the positions, got shape {tuple(x.shape)}"
+        )
     if prefix == with_position:
         return x + positions
     if with_position:

@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from ..borders import guard
+from ..checks import check_words
 from .values import NOTE, PARTS, Undescribed, encode, is_tuple_class, note_of, path_of
 
 T = TypeVar("T")
@@ -29,7 +31,8 @@ def part(what: T, /) -> T:
         @part
         class NeighbourMean(nn.Module): ...
 
-    The class stays what it is: its instances note the arguments they are made with, nothing else changes. A dataclass and a named tuple
+    The class stays what it is: its instances note the arguments they are made with, nothing else changes. (Parts of this package have
+    their arguments checked besides, see :mod:`vitblocks.checks` and :mod:`vitblocks.borders`.) A dataclass and a named tuple
     are known by their fields. A function is registered to be given as an argument, such as ``norm=`` or ``regions=``; it is what a
     description read from a file may call, so it must do no harm whatever its arguments.
 
@@ -52,6 +55,8 @@ def part(what: T, /) -> T:
     PARTS[name] = what
     if isinstance(what, type) and not is_dataclass(what) and not is_tuple_class(what):
         _note_calls(what)
+        if _is_ours(what) and issubclass(what, nn.Module):
+            guard(what)
     return what
 
 
@@ -79,12 +84,15 @@ def _note_calls(cls: Any) -> None:
     """Let the constructor note its arguments, where it is that of the instance's own class and not a base's."""
     own = vars(cls).get("__init__")
     defaults = _defaults(cls)
+    checked = _is_ours(cls)
 
     @wraps(_written_constructor(cls))
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         start = own.__get__(self, cls) if own is not None else super(cls, self).__init__
-        bound = _bind(cls, args, kwargs) if type(self) is cls else None
-        if bound is None:
+        bound = _bind(cls, args, kwargs)
+        if bound is not None and checked:
+            check_words(arguments(bound))
+        if bound is None or type(self) is not cls:
             start(*args, **kwargs)
             return
         given: list[tuple[nn.Module, dict[str, Any]]] = []
@@ -96,6 +104,11 @@ def _note_calls(cls: Any) -> None:
 
     vars(__init__)["passes_on"] = own is None
     cls.__init__ = __init__
+
+
+def _is_ours(cls: type) -> bool:
+    """Whether the words of this package mean in a class what they mean here."""
+    return cls.__module__.partition(".")[0] == __package__.partition(".")[0]
 
 
 def _written_constructor(cls: type) -> Any:

@@ -9,6 +9,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from ..checks import check_choice
 from ..embed.adaptors import check_patches
 from ..grid import Size, to_pair
 
@@ -35,12 +36,6 @@ def embedded_grid(embed: nn.Module, image_size: Size, channels: int) -> tuple[in
     image = torch.empty(1, channels, *to_pair(image_size, "image_size"), device="meta")
     height, width = deepcopy(embed).to("meta")(image)[1]
     return height, width
-
-
-def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
-    """Raise ValueError unless ``value`` is one of ``choices``."""
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
 
 
 def check_levels(grid: tuple[int, int], levels: int) -> tuple[int, int]:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from ...attention import GlobalAttention
 from ...block import Block
-from ...embed.adaptors import check_image, check_patches
+from ...checks import check_batch, check_image
+from ...embed.adaptors import check_patches
 from ...feedforward import Activation, Mlp
 from ...grid import Grid, split_prefix
 from ...model import Stage
@@ -24,7 +25,6 @@ from ..masking import (
     Pictures,
     Shuffle,
     as_mask,
-    check_ratio,
     hide,
     kept_count,
     patchify,
@@ -87,7 +87,7 @@ class MAE(Pretrained, nn.Module):
             raise ValueError(
                 f"decoder_dim must be a multiple of 4 and of decoder_heads, got {decoder_dim} with {decoder_heads} heads"
             )
-        self.masking_ratio = check_ratio("masking_ratio", masking_ratio)
+        self.masking_ratio = masking_ratio
         self.norm_pix_loss = norm_pix_loss
         self.encoder = Encoder(encoder, channels=channels)
         self.dropped_at = self.encoder.split_before_mixing()
@@ -154,6 +154,7 @@ class MAE(Pretrained, nn.Module):
         Raises:
             ValueError: an image does not divide into patches, or a mask does not suit it.
         """
+        check_batch(images, "a loss")
         grid = self.grid(images)
         places = self.shuffle(images, mask=mask, noise=noise, generator=generator)
         prediction = at_least_float32(self.decode(self.encode(images, places), places, grid))
@@ -167,7 +168,7 @@ class MAE(Pretrained, nn.Module):
 
     def grid(self, images: Tensor) -> tuple[int, int]:
         """The grid of the patches that are hidden or kept. Raises ValueError if the image does not divide into them."""
-        check_image(images)
+        check_image(images, "images")
         check_patches((images.shape[2], images.shape[3]), self.patch_size)
         return images.shape[2] // self.patch_size[0], images.shape[3] // self.patch_size[1]
 

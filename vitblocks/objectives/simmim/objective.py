@@ -7,7 +7,7 @@ from typing import Literal, overload
 import torch
 from torch import Tensor, nn
 
-from ...embed.adaptors import check_image
+from ...checks import check_batch, check_image
 from ...grid import Grid, Size, split_prefix, to_pair
 from ...norm import at_least_float32
 from ...recipe import Pretrained
@@ -17,7 +17,6 @@ from ..masking import (
     Details,
     Pictures,
     as_mask,
-    check_ratio,
     hide,
     pictures,
     random_mask,
@@ -63,7 +62,7 @@ class SimMIM(Pretrained, nn.Module):
         channels: int = 3,
     ) -> None:
         super().__init__()
-        self.masking_ratio = check_ratio("masking_ratio", masking_ratio)
+        self.masking_ratio = masking_ratio
         self.encoder = Encoder(encoder, channels=channels)
         self.stride = self.encoder.strides[-1]
         self.patch_size = self.encoder.strides[0]
@@ -115,6 +114,7 @@ class SimMIM(Pretrained, nn.Module):
         Raises:
             ValueError: a mask does not suit the image, or the encoder does not take it.
         """
+        check_batch(images, "a loss")
         grid = self.mask_grid(images)
         if mask is None:
             mask = random_mask(images.shape[0], grid, self.masking_ratio, images.device, generator)
@@ -129,7 +129,7 @@ class SimMIM(Pretrained, nn.Module):
 
     def place(self, images: Tensor) -> tuple[int, int]:
         """How many pixels of these images a place of the mask has, (down, right)."""
-        check_image(images)
+        check_image(images, "images")
         if self.mask_patch_size is not None:
             return self.mask_patch_size
         sides = zip(images.shape[2:], self.patch_size, self.stride, strict=True)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ...attention.attend import Attend, mask_bias
+from ...attention.attend import Attend, as_bias, mask_bias
 from ...attention.base import SelfAttention, merge_heads
 from ...grid import Grid, length, num_prefix, tracing
 from ...norm import LayerNorm, NormFactory, at_least_float32
@@ -57,6 +57,12 @@ def stable_sort(x: Tensor) -> tuple[Tensor, Tensor]:
     runs = nn.functional.pad((values[:, 1:] != values[:, :-1]).long().cumsum(dim=1), (1, 0))
     places = length(x, 1)
     return values, (runs * places + order).sort(dim=1).values % places
+
+
+def _require_self_attention(attn: object) -> None:
+    """Raise TypeError unless an attention has queries, keys and values of its own to take apart."""
+    if not isinstance(attn, SelfAttention):
+        raise TypeError(f"attn must be a SelfAttention such as GlobalAttention, got {attn!r}")
 
 
 @part
@@ -124,6 +130,7 @@ class AdaptiveSampling(nn.Module):
         self, dim: int, attn: SelfAttention, samples: int, *, norm: NormFactory = LayerNorm, drop_path: float = 0.0
     ) -> None:
         super().__init__()
+        _require_self_attention(attn)
         self.norm = norm(dim)
         self.attn = attn
         self.shortcut = Shortcut(dim, drop_path=drop_path)
@@ -190,6 +197,7 @@ class SampledBlock(nn.Module):
         self, dim: int, attn: SelfAttention, mlp: nn.Module, *, norm: NormFactory = LayerNorm, drop_path: float = 0.0
     ) -> None:
         super().__init__()
+        _require_self_attention(attn)
         self.norm1 = norm(dim)
         self.attn = attn
         self.shortcut1 = Shortcut(dim, drop_path=drop_path)
@@ -226,7 +234,7 @@ class TrimPadding(nn.Module):
             raise RuntimeError(
                 "TrimPadding cannot be traced, its length depends on the images: leave it out (ATSViT(drop_tokens=False))"
             )
-        longest = int(real_tokens(x)[:, prefix:].sum(dim=1).amax())
+        longest = int(real_tokens(x)[:, prefix:].sum(dim=1).amax()) if x.shape[0] else 0
         return x[:, : prefix + longest], (longest,)
 
 
@@ -246,6 +254,7 @@ class SmoothedSoftmaxAttend(Attend):
         logits = self.logits(q, k)
         shift = -logits.amax(dim=-1, keepdim=True)
         if bias is not None:
+            bias = as_bias(bias, logits.dtype)
             # A finite bias may raise a logit above the largest product: exp must not overflow for it.
             shift = shift - bias.amax(dim=-1, keepdim=True).clamp(min=0)
             logits = logits + bias

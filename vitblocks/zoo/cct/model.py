@@ -8,6 +8,7 @@ from torch import nn
 from typing_extensions import Unpack
 
 from ...attention import GlobalAttention, SoftmaxAttend
+from ...checks import check_choice
 from ...embed import CompactStem, ConvEmbed
 from ...feedforward import Mlp
 from ...grid import Size
@@ -20,7 +21,7 @@ from ...position import LearnedPosition, SinePosition1d
 from ...prefix import ClassToken, PerToken
 from ...registry import part
 from ...residual import drop_path_schedule
-from ..sizes import check_choice, embedded_grid, patch_grid
+from ..sizes import embedded_grid, patch_grid
 from .layouts import LAYOUTS
 from .parts import CompactBlock
 

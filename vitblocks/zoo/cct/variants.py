@@ -77,21 +77,24 @@ def _cct(
 
 def _small(num_layers: int, num_heads: int, mlp_ratio: float, embedding_dim: int) -> dict[str, Any]:
     sizes = {"num_layers": num_layers, "num_heads": num_heads, "mlp_ratio": mlp_ratio, "embedding_dim": embedding_dim}
-    return {"img_size": 32, "kernel_size": 4, **sizes}
+    return {"img_size": 32, "kernel_size": 4, "num_classes": 10, **sizes}
 
 
 _SMALL = {"2": _small(2, 2, 1, 128), "4": _small(4, 2, 1, 128), "6": _small(6, 4, 2, 256), "7": _small(7, 4, 2, 256)}
 
-# As the authors name them: blocks, then the convolutions' kernel x their number, or the patch, then the image.
+_CIFAR: dict[str, Any] = {"img_size": 32, "num_classes": 10}
+
+# As the authors name them: blocks, then the convolutions' kernel x their number, or the patch, then the image. Those of 32 pixels are for
+# CIFAR-10 unless they say CIFAR-100, cct_7_7x2_224 for the flowers of Oxford.
 VARIANTS: Variants = {
-    "cct_2_3x2_32": Variant(cct_2, {"img_size": 32, "n_conv_layers": 2}),
-    "cct_4_3x2_32": Variant(cct_4, {"img_size": 32, "n_conv_layers": 2}),
-    "cct_6_3x1_32": Variant(cct_6, {"img_size": 32, "n_conv_layers": 1}),
-    "cct_6_3x2_32": Variant(cct_6, {"img_size": 32, "n_conv_layers": 2}),
-    "cct_7_3x1_32": Variant(cct_7, {"img_size": 32, "n_conv_layers": 1}),
-    "cct_7_3x1_32_c100": Variant(cct_7, {"img_size": 32, "n_conv_layers": 1}),
-    "cct_7_3x2_32": Variant(cct_7, {"img_size": 32, "n_conv_layers": 2}),
-    "cct_7_7x2_224": Variant(cct_7, {"img_size": 224, "kernel_size": 7, "n_conv_layers": 2}),
+    "cct_2_3x2_32": Variant(cct_2, {**_CIFAR, "n_conv_layers": 2}),
+    "cct_4_3x2_32": Variant(cct_4, {**_CIFAR, "n_conv_layers": 2}),
+    "cct_6_3x1_32": Variant(cct_6, {**_CIFAR, "n_conv_layers": 1}),
+    "cct_6_3x2_32": Variant(cct_6, {**_CIFAR, "n_conv_layers": 2}),
+    "cct_7_3x1_32": Variant(cct_7, {**_CIFAR, "n_conv_layers": 1}),
+    "cct_7_3x1_32_c100": Variant(cct_7, {**_CIFAR, "n_conv_layers": 1, "num_classes": 100}),
+    "cct_7_3x2_32": Variant(cct_7, {**_CIFAR, "n_conv_layers": 2}),
+    "cct_7_7x2_224": Variant(cct_7, {"img_size": 224, "kernel_size": 7, "n_conv_layers": 2, "num_classes": 102}),
     "cct_14_7x2_224": Variant(cct_14, {"img_size": 224, "kernel_size": 7, "n_conv_layers": 2}),
     "cct_14_7x2_384": Variant(cct_14, {"img_size": 384, "kernel_size": 7, "n_conv_layers": 2}),
     **{f"cvt_{name}_4_32": Variant(CompactViT, sizes) for name, sizes in _SMALL.items()},

@@ -8,7 +8,7 @@ from typing import TypeAlias
 from torch import Tensor, nn
 
 from ...attention import CrossAttention
-from ...embed.adaptors import MapEmbed, check_image, check_patches
+from ...embed.adaptors import MapEmbed, check_patches
 from ...embed.stem import ConvUnit
 from ...grid import Grid, Size, map_size, split_prefix, to_pair
 from ...model import Stage
@@ -128,7 +128,6 @@ class Rescale(nn.Module):
         return rows, columns
 
     def forward(self, image: Tensor) -> Tensor:
-        check_image(image)
         return resize_table(image, self.scaled(*map_size(image)))
 
     def extra_repr(self) -> str:
@@ -191,6 +190,5 @@ class ThreeConvStem(MapEmbed):
         self.patch_size = size
 
     def forward(self, image: Tensor) -> tuple[Tensor, Grid]:
-        check_image(image)
         check_patches(map_size(image), self.patch_size)
         return super().forward(image)

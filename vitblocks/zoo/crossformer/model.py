@@ -11,6 +11,7 @@ from ...attention import SoftmaxAttend, WindowAttention, Windows
 from ...block import Block
 from ...embed import Downsample, MapEmbed, OnMap
 from ...feedforward import Mlp
+from ...grid import Size
 from ...head import linear_head
 from ...init import trunc_normal_linear
 from ...model import Model, Stage
@@ -56,6 +57,7 @@ class CrossFormer(Model):
         local_window_size: tokens along a side of a group, short and long distance; one number, or one for each stage.
         cross_embed_kernel_sizes, cross_embed_strides: of the convolutions that enter each stage.
         channels: of the image.
+        image_size: what the model is for, an int or a (height, width), if it is for one size: no weight depends on it.
         heads: of each stage; one for every 32 channels if None, as in the paper.
         mlp_ratios: hidden width of each stage's feed-forward over its channels.
         amplitude_cooling: CrossFormer++'s layers after every third block of a stage but its last, a depthwise convolution and a norm
@@ -89,6 +91,7 @@ class CrossFormer(Model):
         attn_dropout: float = 0.0,
         drop_path: float = 0.0,
         qkv_bias: bool = True,
+        image_size: Size | None = None,
     ) -> None:
         groups = [local_window_size] * len(dim) if isinstance(local_window_size, int) else local_window_size
         heads = [max(width // 32, 1) for width in dim] if heads is None else heads
@@ -113,6 +116,7 @@ class CrossFormer(Model):
             norm=NORM(dim[-1]),
             pool=MeanPool(),
             head=linear_head(dim[-1], num_classes),
+            image_size=image_size,
         )
         self.apply(trunc_normal_linear)
 

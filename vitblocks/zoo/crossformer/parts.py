@@ -40,6 +40,8 @@ class CrossScaleConv(nn.Module):
         self.stride = to_pair(stride, "stride")
         widths = [dim // 2 ** (i + 1) for i in range(len(kernel_sizes) - 1)]
         widths.append(dim - sum(widths))
+        if min(widths) < 1:
+            raise ValueError(f"dim must be at least {2 ** (len(widths) - 1)} for {len(widths)} kernels, got {dim}")
         self.convs = nn.ModuleList(
             nn.Conv2d(channels, width, kernel, stride, (kernel - stride) // 2)
             for width, kernel in zip(widths, kernel_sizes, strict=True)

@@ -10,8 +10,10 @@ from torch import nn
 
 from ...attention import ConvProjectionAttention, SoftmaxAttend
 from ...block import Block
+from ...checks import check_choice
 from ...embed import ConvDownsample, ConvEmbed
 from ...feedforward import Activation, Mlp, QuickGELU
+from ...grid import Size
 from ...head import linear_head
 from ...init import trunc_normal_linear
 from ...model import Model, Stage
@@ -20,7 +22,6 @@ from ...pool import ClassPool, MeanPool
 from ...prefix import ClassToken, PerToken
 from ...registry import Variant, Variants, part
 from ...residual import drop_path_schedule
-from ..sizes import check_choice
 from .layouts import LAYOUTS
 
 
@@ -63,6 +64,7 @@ class CvT(Model):
         s1_mlp_mult ...: hidden width of the feed-forward over the channels.
         dropout: after the attention's projection, both Linears of the feed-forward, and the embeddings.
         channels: of the image.
+        image_size: what the model is for, an int or a (height, width), if it is for one size: no weight depends on it.
         qkv_bias: whether the projections' Linears have a bias, in all stages or in each of the three.
         attn_dropout: on the attention weights.
         drop_path: of the last block, rising linearly from 0 over the third stage; the others have none, as published.
@@ -119,6 +121,7 @@ class CvT(Model):
         s2_kv_proj_padding: int | None = None,
         s3_kv_proj_padding: int | None = None,
         pool: Literal["cls", "mean"] = "cls",
+        image_size: Size | None = None,
     ) -> None:
         check_choice("pool", pool, ("cls", "mean"))
         biases = [qkv_bias] * 3 if isinstance(qkv_bias, bool) else list(qkv_bias)
@@ -192,26 +195,36 @@ class CvT(Model):
             norm=norm(third.dim),
             pool=ClassPool() if pool == "cls" else MeanPool(),
             head=linear_head(third.dim, num_classes),
+            image_size=image_size,
         )
         self.stages.apply(trunc_normal_linear)
         if isinstance(self.head, nn.Linear):
             nn.init.trunc_normal_(self.head.weight, std=0.02)
 
 
-def _variant(dims: Sequence[int], heads: Sequence[int], depths: Sequence[int], drop_path: float) -> Variant:
-    options: dict[str, object] = {"drop_path": drop_path}
+def _variant(
+    dims: Sequence[int], heads: Sequence[int], depths: Sequence[int], drop_path: float, activation: Activation
+) -> Variant:
+    options: dict[str, object] = {"drop_path": drop_path, "activation": activation}
     for i, (dim, head_count, depth) in enumerate(zip(dims, heads, depths, strict=True), start=1):
         options |= {f"s{i}_emb_dim": dim, f"s{i}_heads": head_count, f"s{i}_depth": depth}
     return Variant(CvT, options)
 
 
 _SMALL = ((64, 192, 384), (1, 3, 6))
+_WIDE = ((192, 768, 1024), (3, 12, 16))
 
-# Table 2 of the paper, with the drop path rates of the authors' configurations. No weight depends on the size of the image.
-VARIANTS: Variants = {
-    "cvt_13_224": _variant(*_SMALL, (1, 2, 10), 0.1),
-    "cvt_13_384": _variant(*_SMALL, (1, 2, 10), 0.1),
-    "cvt_21_224": _variant(*_SMALL, (1, 4, 16), 0.1),
-    "cvt_21_384": _variant(*_SMALL, (1, 4, 16), 0.1),
-    "cvt_w24_384": _variant((192, 768, 1024), (3, 12, 16), (2, 2, 20), 0.3),
-}
+
+def _published(activation: Activation, name: str) -> Variants:
+    """Table 2 of the paper, with the drop path rates of the authors' configurations. No weight depends on the size of the image."""
+    return {
+        f"cvt_13_{name.format(224)}": _variant(*_SMALL, (1, 2, 10), 0.1, activation),
+        f"cvt_13_{name.format(384)}": _variant(*_SMALL, (1, 2, 10), 0.1, activation),
+        f"cvt_21_{name.format(224)}": _variant(*_SMALL, (1, 4, 16), 0.1, activation),
+        f"cvt_21_{name.format(384)}": _variant(*_SMALL, (1, 4, 16), 0.1, activation),
+        f"cvt_w24_{name.format(384)}": _variant(*_WIDE, (2, 2, 20), 0.3, activation),
+    }
+
+
+# Hugging Face's models have the exact GELU; the authors' code, whose configurations are called cvt-13-224x224 and so on, has QuickGELU.
+VARIANTS: Variants = {**_published(nn.GELU, "{0}"), **_published(QuickGELU, "{0}x{0}")}

@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from ...block import Block, TwoBranches
-from ...embed.adaptors import MapEmbed, PatchConv2d, check_image, check_patches
+from ...embed.adaptors import MapEmbed, PatchConv2d, check_patches
 from ...embed.stem import ConvUnit
 from ...grid import Grid, map_size
 from ...norm import LayerNorm, NormFactory
@@ -45,7 +45,6 @@ class PatchStem(MapEmbed):
         self.patch_size = patch_size
 
     def forward(self, image: Tensor) -> tuple[Tensor, Grid]:
-        check_image(image)
         height, width = (side + side % 2 for side in map_size(image))
         check_patches((height, width), (self.patch_size, self.patch_size))
         return super().forward(image)

@@ -8,6 +8,7 @@ from torch import nn
 
 from ...attention import GlobalAttention
 from ...block import Block
+from ...checks import check_int, check_words
 from ...embed import ConvStem
 from ...feedforward import Activation, Mlp
 from ...grid import Size, to_pair
@@ -75,6 +76,9 @@ class LeViT(Model):
         shrinks: Sequence[Shrink] | None = None,
         activation: Activation = nn.Hardswish,
     ) -> None:
+        check_int("stages", stages)
+        for i, shrink in enumerate([] if shrinks is None else shrinks):
+            check_shrink(f"shrinks[{i}]", shrink)
         dims, depths, all_heads = (
             per_stage(name, value, stages) for name, value in (("dim", dim), ("depth", depth), ("heads", heads))
         )
@@ -146,6 +150,8 @@ class LeViTStage(Stage):
         shrink: Shrink | None = None,
         activation: Activation = nn.Hardswish,
     ) -> None:
+        if shrink is not None:
+            check_shrink("shrink", shrink)
         sizes = Shrink(key_dim, mlp_mult=mlp_mult) if shrink is None else shrink
         transition = None if before is None else shrinking_attention(before, dim, grid, sizes, activation)
         height, width = to_pair(grid, "grid")
@@ -191,6 +197,13 @@ def levit_attention(
         position_bias=DistanceBias(heads, grid),
         dropout=dropout,
     )
+
+
+def check_shrink(name: str, value: object) -> None:
+    """Raise TypeError unless ``value`` is a :class:`Shrink`; and what its sizes raise."""
+    if not isinstance(value, Shrink):
+        raise TypeError(f"{name} must be a Shrink, got {value!r}")
+    check_words(vars(value))
 
 
 def shrinking_attention(

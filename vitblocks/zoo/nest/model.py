@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 
 from torch import nn
@@ -127,14 +128,24 @@ class NesT(Model):
         self.apply(trunc_normal_conv)
 
 
-def _variant(dim: int, heads: int, depths: tuple[int, int, int], drop_path: float) -> Variant:
+def _sizes(dim: int, heads: int, depths: tuple[int, int, int], drop_path: float) -> dict[str, object]:
     sizes = {"image_size": 224, "patch_size": 4, "dim": dim, "heads": heads, "num_hierarchies": 3}
-    return Variant(NesT, {**sizes, "block_repeats": depths, "drop_path": drop_path})
+    return {**sizes, "block_repeats": depths, "drop_path": drop_path}
 
 
 # Section 4.1 of the paper, with the stochastic depth of the authors' configurations.
+_PUBLISHED = {
+    "tiny": _sizes(96, 3, (2, 2, 8), 0.2),
+    "small": _sizes(96, 3, (2, 2, 20), 0.3),
+    "base": _sizes(128, 4, (2, 2, 20), 0.5),
+}
+
+# One paper, three models that the same weights fit: timm's own, timm's for the authors' weights, and what the authors' JAX code computes.
 VARIANTS: Variants = {
-    "nest_tiny": _variant(96, 3, (2, 2, 8), 0.2),
-    "nest_small": _variant(96, 3, (2, 2, 20), 0.3),
-    "nest_base": _variant(128, 4, (2, 2, 20), 0.5),
+    **{
+        f"nest_{size}": Variant(NesT, {**sizes, "activation": nn.GELU, "pool": partial(nn.MaxPool2d, 3, 2, 1)})
+        for size, sizes in _PUBLISHED.items()
+    },
+    **{f"nest_{size}_jx": Variant(NesT, {**sizes, "activation": nn.GELU}) for size, sizes in _PUBLISHED.items()},
+    **{f"jx_nest_{size}": Variant(NesT, sizes) for size, sizes in _PUBLISHED.items()},
 }

@@ -43,6 +43,7 @@ class RegionViT(Model):
         tokenize_local_3_conv: patches from three convolutions, as in the tiny and small models, rather than from one.
         use_peg: a position encoding generator on both maps after the first block of each stage.
         channels: of the image.
+        image_size: what the model is for, an int or a (height, width), if it is for one size: no weight depends on it.
         heads: of each stage; one for every 32 channels if None, as in the paper.
         mlp_ratio: hidden width of the feed-forward over the channels; a number, or one for each stage.
         dropout: after the attention's projection and both Linears of the feed-forward.
@@ -82,6 +83,7 @@ class RegionViT(Model):
         tokenizer: nn.Module | None = None,
         stem_dim: int | None = None,
         window_sizes: Sequence[Size] | None = None,
+        image_size: Size | None = None,
     ) -> None:
         windows = [window_size] * len(dim) if window_sizes is None else window_sizes
         ratios = [mlp_ratio] * len(dim) if isinstance(mlp_ratio, (int, float)) else mlp_ratio
@@ -138,6 +140,7 @@ class RegionViT(Model):
             norm=LayerNorm(dim[-1]),
             pool=PrefixMeanPool(),
             head=linear_head(dim[-1], num_classes),
+            image_size=image_size,
         )
         self.apply(trunc_normal_linear)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,6 @@ from typing_extensions import Unpack
 from ...attention.base import ONE, SelfAttention, SelfAttentionOptions
 from ...attention.windows import Windows, labels_mask, round_up
 from ...block import TwoBranches
-from ...embed.adaptors import check_image
 from ...grid import Grid, Size, channels_last, map_size, num_prefix, split_prefix, to_pair, to_tokens
 from ...norm import LayerNorm, NormFactory
 from ...prefix import join_prefix, require_prefix
@@ -23,6 +22,16 @@ from ...residual import Shortcut
 
 if TYPE_CHECKING:
     from ...inspect.places import Call, Pair
+
+
+def stride_of(module: nn.Module, name: str) -> tuple[int, int]:
+    """How far apart a module makes the places of its map. Raises TypeError where it does not say."""
+    stride: Any = getattr(module, "stride", None)
+    if stride is None:
+        raise TypeError(
+            f"{name} must say its stride, as ConvEmbed and ConvDownsample do, got a {type(module).__name__}"
+        )
+    return to_pair(stride, "stride")
 
 
 def split_regional(x: Tensor, grid: Grid, windows: Windows, what: str) -> tuple[Tensor, Tensor]:
@@ -161,14 +170,13 @@ class RegionalEmbed(nn.Module):
     def __init__(self, local: nn.Module, dim: int, *, window: Size = 7, channels: int = 3) -> None:
         super().__init__()
         self.windows = Windows(window)
-        self.stride = to_pair(local.stride, "stride")  # type: ignore[arg-type]
+        self.stride = stride_of(local, "local")
         rows, columns = to_pair(window, "window")
         self.region = (self.stride[0] * rows, self.stride[1] * columns)
         self.local = local
         self.regional = nn.Conv2d(channels, dim, self.region, self.region)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Grid]:
-        check_image(image)
         image = channels_last(image)
         patches, grid = self.local(image)
         regional, regions = to_tokens(self.regional(self._pad(image)))
@@ -229,7 +237,7 @@ class DownsampleBothMaps(nn.Module):
         super().__init__()
         self.transition = transition
         self.windows = Windows(window)
-        self.stride = transition.stride
+        self.stride = stride_of(transition, "transition")
 
     def forward(self, x: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
         regional, patches = split_regional(x, grid, self.windows, "DownsampleBothMaps")

@@ -9,6 +9,7 @@ from torch import nn
 
 from ...attention import SoftmaxAttend, WindowAttention
 from ...block import Block
+from ...checks import check_choice
 from ...embed import ConvEmbed, PatchMerging
 from ...feedforward import Activation, Mlp
 from ...grid import Size, to_pair
@@ -21,7 +22,7 @@ from ...position import RelativeBias
 from ...prefix import PerToken
 from ...registry import part
 from ...residual import drop_path_schedule
-from ..sizes import check_choice, embedded_grid
+from ..sizes import embedded_grid
 from .layouts import LAYOUTS
 from .origins import ORIGINS
 from .parts import SwinPadding, swin_windows

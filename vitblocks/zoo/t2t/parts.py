@@ -10,7 +10,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ...attention import Attend, KernelAttend, SoftmaxAttend
-from ...embed.adaptors import check_image, sliding_grid
+from ...embed.adaptors import sliding_grid
 from ...feedforward import Mlp
 from ...grid import Grid, Size, map_size, require_no_prefix, to_map, to_pair
 from ...norm import NormFactory, layer_norm
@@ -50,7 +50,6 @@ class UnfoldEmbed(_Unfold):
     """
 
     def forward(self, image: Tensor) -> tuple[Tensor, Grid]:
-        check_image(image)
         return self.unfold(image)
 
 

@@ -1,0 +1,181 @@
+"""The border of a part: what it is called with is checked there, and what PyTorch says deep inside is said of the argument.
+
+A part's ``forward`` is plain code. ``@part`` puts a check before it where its first arguments are words of this package: ``x, grid`` of a
+layer, a transition or a pool, ``image`` of a model or an embedder, ``images`` of an objective, ``q, k, v`` of an Attend, ``grid`` of a
+position bias. A compiled or exported part has none of it. Channels, dtypes and devices are compared only where PyTorch has raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from inspect import signature
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .checks import check_count, check_float, check_grid, check_image, check_tokens, tracing
+
+Forward = Callable[..., Any]
+
+
+def _check_images(images: object) -> None:
+    check_image(images, "images")
+
+
+def _check_some_images(images: object) -> None:
+    """Images of one size, or a list of crops of several."""
+    crops = images if isinstance(images, (list, tuple)) else [images]
+    for i, crop in enumerate(crops):
+        check_image(crop, f"images[{i}]" if crops is images else "images")
+
+
+def _check_heads(q: object, k: object, v: object, bias: object = None) -> None:
+    """Queries, keys and values in heads, as many values as keys, and a bias that broadcasts to their logits."""
+    for name, x in (("q", q), ("k", k), ("v", v)):
+        check_float(x, name, "(batch, ..., heads, tokens, channels)", 4, more=True)
+    if tracing():
+        return
+    assert isinstance(q, Tensor)
+    assert isinstance(k, Tensor)
+    assert isinstance(v, Tensor)
+    shapes = f"q {tuple(q.shape)}, k {tuple(k.shape)} and v {tuple(v.shape)}"
+    if k.shape[:-1] != v.shape[:-1]:
+        raise ValueError(f"v must hold a value for each key, got {shapes}")
+    if q.shape[-1] != k.shape[-1] or q.shape[:-2] != k.shape[:-2]:
+        raise ValueError(f"q and k must agree but for the number of tokens, got {shapes}")
+    if bias is not None:
+        _check_bias(bias, (*q.shape[:-1], k.shape[-2]))
+
+
+def _check_bias(bias: object, logits: tuple[int, ...]) -> None:
+    if not isinstance(bias, Tensor) or (bias.dtype != torch.bool and not bias.is_floating_point()):
+        found = str(bias.dtype) if isinstance(bias, Tensor) else type(bias).__name__
+        raise TypeError(
+            f"bias must be a tensor of floats, or of bools that are True where a key takes part, got {found}"
+        )
+    sizes = zip(reversed(bias.shape), reversed(logits), strict=False)
+    if bias.dim() > len(logits) or any(size not in (1, wanted) for size, wanted in sizes):
+        raise ValueError(
+            f"bias {tuple(bias.shape)} does not broadcast to the logits {logits} (batch, ..., heads, queries, keys): with fewer keys than "
+            "queries a position bias must give (heads, queries, keys); RelativeBias, DynamicBias and DistanceBias suit kinds whose keys "
+            "are the queries' own tokens, such as GlobalAttention and WindowAttention"
+        )
+
+
+def _check_bias_grid(grid: object, prefix: object = 0) -> None:
+    check_grid(grid)
+    if not tracing():
+        check_count("prefix", prefix)
+
+
+class _Border(NamedTuple):
+    """The arguments that a check takes, and the axis of the first one's channels."""
+
+    names: tuple[str, ...]
+    check: Callable[..., None]
+    channels: int | None = None
+
+
+_BORDERS = (
+    _Border(("x", "grid"), check_tokens, -1),
+    _Border(("image",), check_image, 1),
+    _Border(("images",), _check_images, 1),
+    _Border(("q", "k", "v", "bias"), _check_heads),
+    _Border(("grid", "prefix"), _check_bias_grid),
+)
+
+
+def guard(kind: type[nn.Module]) -> None:
+    """Check what the ``forward`` that a class has is called with, once: a base of this package that defines it is checked for all."""
+    home = next(base for base in kind.__mro__ if "forward" in vars(base))
+    own: Forward = vars(home)["forward"]
+    if hasattr(own, "__wrapped__") or home.__module__.partition(".")[0] != __package__:
+        return
+    parameters = list(signature(own).parameters.values())[1:]
+    for border in _BORDERS:
+        if tuple(p.name for p in parameters[: len(border.names)]) == border.names:
+            if border.names == ("images",) and "Sequence" in str(parameters[0].annotation):
+                border = border._replace(check=_check_some_images)
+            home.forward = _guarded(own, border)  # type: ignore[attr-defined]
+            return
+
+
+def _guarded(own: Forward, border: _Border) -> Forward:
+    names, check, channels = border
+
+    @wraps(own)
+    def forward(self: nn.Module, *args: Any, **options: Any) -> Any:
+        if torch.compiler.is_compiling():
+            return own(self, *args, **options)
+        given = args[: len(names)]
+        if len(given) < len(names):
+            given += tuple(options[name] for name in names[len(given) :] if name in options)
+        check(*given)
+        try:
+            return own(self, *args, **options)
+        except (RuntimeError, IndexError) as error:
+            said = None if channels is None else _mistake(error, self, given[0], names[0], channels)
+            if said is None:
+                raise
+            raise said from error
+
+    return forward
+
+
+def _mistake(error: Exception, part: nn.Module, x: Tensor, name: str, axis: int) -> Exception | None:
+    """What is wrong with the argument, if that is why PyTorch raised."""
+    if isinstance(error, (torch.OutOfMemoryError, NotImplementedError, RecursionError)) or not isinstance(x, Tensor):
+        return None
+    kind = type(part).__name__
+    first = next((p for p in part.parameters() if p.is_floating_point()), None)
+    if first is not None and first.device != x.device:
+        return ValueError(f"{name} lies on {x.device}, the weights of {kind} on {first.device}: move one of them")
+    if first is not None and first.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
+        return TypeError(f"{name} is of {x.dtype}, the weights of {kind} of {first.dtype}: convert one of them")
+    wanted = _channels(part, name)
+    if wanted is not None and x.shape[axis] != wanted:
+        return ValueError(f"{name} must have {wanted} channels for this {kind}, got shape {tuple(x.shape)}")
+    if type(error).__name__ == "EinopsError" or any(words in str(error) for words in _ABOUT_SHAPES):
+        first_line = str(error).strip().splitlines()[0]
+        return ValueError(
+            f"this {kind} does not take {name} of shape {tuple(x.shape)}, or its parts not one another: {first_line}"
+        )
+    return None
+
+
+_ABOUT_SHAPES = (
+    "shapes cannot be multiplied",
+    "Given normalized_shape",
+    "Given groups",
+    "an't be greater than actual input size",
+    "must match",
+    "is invalid for input of size",
+    "Expected size for first two dimensions",
+    "running_mean should contain",
+    "sizes should be greater than 0",
+    "The expanded size of the tensor",
+    "split_with_sizes",
+    "split_sizes",
+    "adding size should be less than",
+    "utput size is too small",
+    "non-empty",
+    "non-zero",
+)
+"""What PyTorch says where the sizes of two tensors do not fit."""
+
+
+def _channels(part: nn.Module, name: str) -> int | None:
+    """The channels that a part was made for, as far as it says or its first weight does."""
+    noted = getattr(part, "_recipe", {}).get("args", {}).get("dim")
+    if name == "x" and isinstance(noted, int):
+        return noted
+    for module in part.modules():
+        for width in ("in_features", "in_channels", "num_features"):
+            found = getattr(module, width, None)
+            if isinstance(found, int):
+                return found
+        if isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
+            return module.normalized_shape[-1]
+    return None
