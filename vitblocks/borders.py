@@ -147,6 +147,7 @@ def _mistake(error: Exception, part: nn.Module, x: Tensor, name: str, axis: int)
 
 _ABOUT_SHAPES = (
     "shapes cannot be multiplied",
+    "must have same reduction dim",
     "Given normalized_shape",
     "Given groups",
     "an't be greater than actual input size",
