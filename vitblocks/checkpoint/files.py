@@ -54,7 +54,7 @@ def _partial(target: Path) -> Iterator[tuple[BinaryIO, Path]]:
     while True:
         name = target.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")
         with open(name, "xb") as file:
-            if not (_lock(file.fileno()) and name.exists()):
+            if _locked(file.fileno()) is False or not name.exists():
                 continue  # another process came between, and took it for a leftover
             try:
                 yield file, name
@@ -71,16 +71,21 @@ def _remove_leftovers(target: Path) -> None:
         found = [entry.path for entry in entries if ours.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)]
     for path in found:
         with suppress(OSError), open(path, "rb") as file:
-            if _lock(file.fileno()):
+            if _locked(file.fileno()):
                 os.unlink(path)
 
 
-def _lock(file: int) -> bool:
-    """Take the lock on an open file, which the system gives back when its process ends; False if another holds it."""
+def _locked(file: int) -> bool | None:
+    """Take the lock on an open file, which the system gives back when its process ends.
+
+    False if another holds it, None on a file system that has no locks: there leftovers stay.
+    """
     if sys.platform == "win32":
         return True  # there an open file cannot be removed, which is as good
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError:
+        return None
     return True
