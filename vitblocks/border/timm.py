@@ -157,12 +157,16 @@ def head(module: Any, name: str = "head") -> int:
     return int(theirs.out_features)
 
 
-def classifier_head(module: Any) -> int:
-    """The classes of timm's ``ClassifierHead`` that takes the mean of all patches; 0 without a Linear."""
+def classifier_head(module: Any, *, dropout: bool = False) -> int:
+    """The classes of timm's ``ClassifierHead`` that takes the mean of all patches; 0 without a Linear.
+
+    Its dropout is refused unless the caller says that it reads it.
+    """
     theirs = module.head
     refuse_unless(type(theirs).__name__ == "ClassifierHead", module, "head", type(theirs).__name__)
     refuse_unless(theirs.global_pool.pool_type == "avg", module, "global_pool", theirs.global_pool.pool_type)
-    refuse_rate(module, "drop_rate", theirs.drop)
+    if not dropout:
+        refuse_rate(module, "drop_rate", theirs.drop)
     return head(theirs, "fc")
 
 

@@ -21,6 +21,7 @@ from ...prefix import PerToken
 from ...registry import Variant, Variants, part
 from ..sizes import per_stage
 from .layouts import LAYOUTS
+from .origins import ORIGINS
 from .parts import ConvFusion, Interleaved, ResizeToMultiple
 
 
@@ -48,6 +49,7 @@ class MobileViT(Model):
         attn_dropout: on the attention weights.
         drop_path: of every transformer block.
         patch_sizes: of each of the last three stages, where they differ.
+        head_dropout: before the head; ``dropout`` if None.
 
     Raises:
         ValueError: ``channels`` are not eleven, ``dims``, ``depths``, ``mlp_dims`` and ``patch_sizes`` not three each, ``repeats`` not
@@ -55,6 +57,7 @@ class MobileViT(Model):
     """
 
     layouts = LAYOUTS
+    origins = ORIGINS
 
     def __init__(
         self,
@@ -75,6 +78,7 @@ class MobileViT(Model):
         attn_dropout: float = 0.0,
         drop_path: float = 0.0,
         patch_sizes: Sequence[Size] | None = None,
+        head_dropout: float | None = None,
     ) -> None:
         mlp_dims = [2 * dim for dim in dims] if mlp_dims is None else mlp_dims
         patches = [patch_size] * 3 if patch_sizes is None else patch_sizes
@@ -128,7 +132,9 @@ class MobileViT(Model):
             ],
             norm=nn.Sequential(LinearNorm(channels[-2], channels[-1]), nn.SiLU()),
             pool=MeanPool(),
-            head=nn.Sequential(nn.Dropout(dropout), linear_head(channels[-1], num_classes)),
+            head=nn.Sequential(
+                nn.Dropout(dropout if head_dropout is None else head_dropout), linear_head(channels[-1], num_classes)
+            ),
             image_size=image_size,
         )
         self.apply(kaiming_conv)

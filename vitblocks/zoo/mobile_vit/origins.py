@@ -1,0 +1,117 @@
+"""How timm's MobileViT is read, which there is a ByobNet like many others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from ...border import Origin, activation_of, rate_of, refuse_unless, timm
+from ...embed.inverted_residual import make_divisible
+from ...norm import layer_norm
+
+if TYPE_CHECKING:
+    from ...model import Model
+
+_INVERTED, _FUSION = "BottleneckBlock", "MobileVitBlock"
+
+
+def read_timm(build: Callable[..., Model], module: Any) -> Model:
+    """timm's ByobNet of five stages of inverted residuals, where the last three end in a block of MobileViT, not of its second version."""
+    refuse_unless(len(module.stages) == 5, module, "number of its stages", len(module.stages))
+    inverted = [timm.named(f"stages.{s}", [*stage][: -1 if s > 1 else None]) for s, stage in enumerate(module.stages)]
+    fusions = {f"stages.{s}.{len(stage) - 1}": stage[-1] for s, stage in enumerate(module.stages) if s > 1}
+    for name, block in (*(item for stage in inverted for item in stage.items()), *fusions.items()):
+        _check(module, name, block, _FUSION if name in fusions else _INVERTED)
+    timm.refuse_batch_norms(module)
+    _check_activations(module)
+    about = getattr(module, "pretrained_cfg", None) or {}
+    model = build(
+        **_transformers(module, fusions),
+        image_size=tuple(about.get("input_size", (3, 256, 256))[1:]),
+        num_classes=timm.classifier_head(module, dropout=True),
+        head_dropout=rate_of(module.head.drop),
+        image_channels=module.stem.conv.in_channels,
+        channels=_channels(module, inverted, fusions),
+        repeats=[len(stage) for stage in inverted],
+        expansion=[_expansion(module, stage) for stage in inverted],
+        kernel_size=module.stages[2][-1].conv_kxk.conv.kernel_size[0],
+        patch_sizes=[block.patch_size for block in fusions.values()],
+    )
+    _check_convolutions(module, model)
+    return model
+
+
+def _transformers(module: Any, fusions: timm.Blocks) -> dict[str, Any]:
+    """The keywords for the transformers within the last blocks of the last three stages."""
+    stages = [timm.named(f"{name}.transformer", block.transformer) for name, block in fusions.items()]
+    settings, each = timm.by_stage(module, stages, timm.block, own=("dim", "heads", "mlp_dim"))
+    norms = {f"{name}.norm": block.norm for name, block in fusions.items()}
+    norm = timm.same_norm(module, {"transformer.0.norm1": next(iter(stages[0].values())).norm1, **norms})
+    fixed = {"norm": norm, "activation": settings["activation"], "qkv_bias": settings["qkv_bias"]}
+    wanted = {"norm": layer_norm(1e-5), "activation": nn.SiLU, "qkv_bias": True}
+    refuse_unless(repr(fixed) == repr(wanted), module, "settings of its transformers", fixed)
+    rates = {timm.drop_rates(module, name, block) for stage in stages for name, block in stage.items()}
+    refuse_unless(len(rates) == 1, module, "drop path rates of its transformers", rates)
+    return {
+        "dims": each["dim"],
+        "heads": each["heads"],
+        "mlp_dims": each["mlp_dim"],
+        "depths": [len(stage) for stage in stages],
+        "dropout": settings["dropout"],
+        "attn_dropout": settings["attn_dropout"],
+        "drop_path": rates.pop(),
+    }
+
+
+def _channels(module: Any, inverted: Sequence[timm.Blocks], fusions: timm.Blocks) -> list[int]:
+    """The channels after the stem, every change of a stage, and the last convolution."""
+    outs = [[block.conv3_1x1.conv.out_channels for block in stage.values()] for stage in inverted]
+    stages = [
+        [own[-1], block.conv_fusion.conv.out_channels] for own, block in zip(outs[2:], fusions.values(), strict=True)
+    ]
+    first = [module.stem.conv.out_channels, outs[0][-1], outs[1][0], outs[1][-1]]
+    return [*first, *(channels for stage in stages for channels in stage), module.final_conv.conv.out_channels]
+
+
+def _check(module: Any, name: str, block: Any, kind: str) -> None:
+    refuse_unless(type(block).__name__ == kind, module, name, type(block).__name__)
+    if kind == _FUSION:
+        refuse_unless(block.conv_fusion is not None, module, f"{name}.conv_fusion", None)
+        return
+    for part in ("shortcut", "conv2b_kxk", "attn", "attn_last", "act"):
+        timm.refuse_identity(module, f"{name}.{part}", getattr(block, part))
+    timm.refuse_rate(module, f"{name}.drop_path", block.drop_path)
+
+
+def _check_activations(module: Any) -> None:
+    """SiLU after every convolution but the last of an inverted residual, and no DropBlock."""
+    norms: dict[str, Any] = {name: norm for name, norm in module.named_modules() if isinstance(norm, nn.BatchNorm2d)}
+    for name, norm in norms.items():
+        wanted = nn.Identity if name.endswith("conv3_1x1.bn") else nn.SiLU
+        refuse_unless(activation_of(norm.act) is wanted, module, f"{name}.act", norm.act)
+        timm.refuse_identity(module, f"{name}.drop", norm.drop)
+
+
+def _expansion(module: Any, stage: timm.Blocks) -> float:
+    """Hidden channels over channels in, one number for all blocks of a stage."""
+    sizes = [(block.conv1_1x1.conv.in_channels, block.conv1_1x1.conv.out_channels) for block in stage.values()]
+    for ratio in (hidden / channels for channels, hidden in sizes):
+        if all(make_divisible(channels * ratio) == hidden for channels, hidden in sizes):
+            return float(ratio)
+    refuse_unless(False, module, f"hidden channels of {', '.join(stage)}", sizes)
+    return 0.0
+
+
+def _check_convolutions(module: Any, model: nn.Module) -> None:
+    """Every convolution must be as ours: kernel, stride, padding, dilation, groups and bias."""
+    ours = [conv for conv in model.modules() if isinstance(conv, nn.Conv2d)]
+    theirs = {name: conv for name, conv in module.named_modules() if isinstance(conv, nn.Conv2d)}
+    last = theirs.pop("final_conv.conv")
+    refuse_unless((last.kernel_size, last.bias) == ((1, 1), None), module, "final_conv.conv", last)
+    for own, (name, conv) in zip(ours, theirs.items(), strict=True):
+        refuse_unless(repr(own.extra_repr()) == repr(conv.extra_repr()), module, name, conv)
+
+
+ORIGINS = {"timm.models.byobnet.ByobNet": Origin("timm", read_timm)}
