@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,15 +12,10 @@ from torch import Tensor, nn
 
 from vitblocks import (
     PEG,
-    Block,
     CaiT,
-    ConvDownsample,
-    GlobalAttention,
     LinearEmbed,
     MeanPool,
-    Mlp,
     Model,
-    PerToken,
     RelativeBias,
     Stage,
     TwinsSVT,
@@ -55,183 +50,6 @@ def assert_same_state(model: nn.Module, state: dict[str, Tensor]) -> None:
     now = model.state_dict()
     assert now.keys() == state.keys()
     assert all(torch.equal(now[key], value) for key, value in state.items())
-
-
-# Addresses
-
-
-def test_addresses_do_not_depend_on_list_positions() -> None:
-    def block() -> Block:
-        return Block(8, GlobalAttention(8, 2), Mlp(8, 8))
-
-    plain = nn.ModuleDict({"tower": nn.ModuleList([Stage([block(), PEG(8), block(), PEG(8)]), Stage([block()])])})
-    padded = nn.ModuleDict(
-        {
-            "tower": nn.ModuleList(
-                [
-                    Stage([PerToken(nn.Identity()), block(), PEG(8), PerToken(nn.ReLU()), block(), PEG(8)]),
-                    Stage([PerToken(nn.Identity()), block()]),
-                ]
-            )
-        }
-    )
-    assert list(ck.addresses(plain)) == list(ck.addresses(padded))
-    places = ck.addresses(padded)
-    assert places["tower.0.blocks.1.attn.qkv.weight"] == ("tower.0.layers.4.attn.qkv.weight", 1)
-    assert places["tower.0.peg.conv.weight"].key == "tower.0.layers.2.conv.weight"
-    assert places["tower.0.peg_1.conv.weight"].key == "tower.0.layers.5.conv.weight"
-    assert places["tower.1.blocks.0.norm1.bias"].blocks_before == 2
-
-
-def test_addresses_reach_every_entry_of_a_pyramid() -> None:
-    model = twins()
-    places = ck.addresses(model)
-    assert [place.key for place in places.values()] == list(model.state_dict())
-    assert places["stages.1.transition.conv.weight"].blocks_before == 2
-    assert places["head.weight"] == ("head.weight", None)
-
-
-def test_addresses_of_a_lone_stage_and_of_a_stage_in_a_layer() -> None:
-    class Holder(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.inner = Stage([Block(8, GlobalAttention(8, 2), Mlp(8, 8))])
-
-    places = ck.addresses(Stage([Holder()], transition=ConvDownsample(8, 8)))
-    assert places["blocks.0.inner.layers.0.norm1.weight"].key == "layers.0.inner.layers.0.norm1.weight"
-    assert places["transition.conv.weight"].key == "transition.conv.weight"
-
-
-# Transforms
-
-SWAP = ck.Functions(lambda xs: (xs[1], xs[0]), lambda xs: (xs[1], xs[0]))
-
-
-@pytest.mark.parametrize(
-    ("transform", "theirs", "ours"),
-    [
-        (ck.Same(), [(2, 3)], [(2, 3)]),
-        (ck.Unsqueeze(0), [(5, 4)], [(1, 5, 4)]),
-        (ck.Permute(2, 0, 1), [(2, 3, 4)], [(4, 2, 3)]),
-        (ck.Reshape((2, 6), (3, 4)), [(2, 6)], [(3, 4)]),
-        (ck.Concat(3), [(2, 4)] * 3, [(6, 4)]),
-        (ck.Concat((1, 3), dim=1), [(2, 1), (2, 3)], [(2, 4)]),
-        (ck.Inverted(ck.Concat(2)), [(4, 3)], [(2, 3), (2, 3)]),
-        (ck.Reorder([2, 0, 1], dim=1), [(2, 3)], [(2, 3)]),
-        (ck.heads_from_interleaved(2, (2, 2, 3)), [(14, 4)], [(14, 4)]),
-        (ck.heads_from_fastest(2, 3, dim=1), [(4, 6)], [(4, 6)]),
-        (ck.PatchPixels((2, 3), 4), [(5, 24)], [(5, 4, 2, 3)]),
-        (ck.PatchPixels((2, 3), 4, order="cwh"), [(5, 24)], [(5, 4, 2, 3)]),
-        (ck.Compose(ck.Concat(2), ck.Unsqueeze(0)), [(2, 3)] * 2, [(1, 4, 3)]),
-        (SWAP, [(2,), (3,)], [(3,), (2,)]),
-    ],
-    ids=lambda value: type(value).__name__ if isinstance(value, ck.Transform) else "",
-)
-def test_transform_and_inverse(
-    transform: ck.Transform, theirs: Sequence[tuple[int, ...]], ours: Sequence[tuple[int, ...]]
-) -> None:
-    values = tuple(torch.randn(shape) for shape in theirs)
-    there = transform.forward(values)
-    assert [tuple(x.shape) for x in there] == list(ours)
-    back = transform.inverse(there)
-    assert all(torch.equal(x, y) for x, y in zip(back, values, strict=True))
-
-
-def test_head_orders() -> None:
-    names = ["q0", "k0", "v0", "w0", "q1", "k1", "v1", "w1"]  # two heads; v has two channels
-    order = ck.heads_from_interleaved(2, (1, 1, 2)).index
-    assert [names[i] for i in order] == ["q0", "q1", "k0", "k1", "v0", "w0", "v1", "w1"]
-    assert ck.heads_from_fastest(2, 3).index == (0, 2, 4, 1, 3, 5)
-
-
-def test_patch_pixels_is_the_same_embedding() -> None:
-    conv, linear = nn.Conv2d(3, 5, (2, 4), stride=(2, 4)).double(), LinearEmbed((2, 4), 5).double()
-    (weight,) = ck.PatchPixels((2, 4), 3).forward((linear.proj.weight.detach(),))
-    conv.load_state_dict({"weight": weight, "bias": linear.proj.bias})
-    image = torch.randn(2, 3, 4, 8, dtype=torch.float64)
-    torch.testing.assert_close(conv(image).flatten(2).transpose(1, 2), linear(image)[0])
-
-
-def test_transforms_refuse_bad_arguments() -> None:
-    with pytest.raises(ValueError, match="permutation"):
-        ck.Reorder([0, 0, 1])
-    with pytest.raises(ValueError, match="'hwd'"):
-        ck.PatchPixels((2, 2), 3, order="hwd")
-    with pytest.raises(ValueError, match="tied"):
-        ck.Tied(2).forward((torch.zeros(2), torch.ones(2)))
-    assert len(ck.Tied(3).inverse((torch.zeros(2),))) == 3
-
-
-# Key maps
-
-
-class Fused(nn.Module):
-    """A small model with keys for a key map written here."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stages = nn.ModuleList([Stage([Block(4, GlobalAttention(4, 2), Mlp(4, 4))]) for _ in range(2)])
-        self.bias = nn.Linear(2, 3)
-
-
-KEY_MAP = (
-    ck.Rule(("a.{n}.q.{p}", "a.{n}.k.{p}", "a.{n}.v.{p}"), "stages.{s}.blocks.{b}.attn.qkv.{p}", ck.Concat(3)),
-    ck.Rule("m.{2*n+s+1}.{w}", "stages.{s}.blocks.{b}.mlp.fc1.{w}"),
-    ck.Rule("rest.{s}.{p}", "stages.{s}.blocks.{b}.{p}"),
-    ck.Rule("l.weight", "bias.weight", ck.Permute(1, 0)),
-    ck.Rule(("l.b1", "l.b2"), "bias.bias", ck.Tied(2)),
-    ck.Computed(
-        "index.{n}", at="stages.{s}.blocks.{b}.attn.qkv.weight", function=lambda m: torch.arange(m.in_features)
-    ),
-    ck.Computed("mask.{s}"),
-    ck.Computed("size", function=lambda m: torch.tensor(len(m.stages))),
-)
-
-
-def test_key_map_round_trip() -> None:
-    source, target = Fused(), Fused()
-    theirs = ck.export(source, KEY_MAP)
-    assert {"a.1.q.bias", "m.1.weight", "m.4.weight", "rest.1.mlp.fc2.bias", "l.b2", "index.1", "size"} <= theirs.keys()
-    assert theirs["l.weight"].shape == (2, 3)
-    assert torch.equal(theirs["index.0"], torch.arange(4))
-    del theirs["index.1"]  # computed keys need not be there
-    report = ck.load(target, {**theirs, "mask.7": torch.zeros(1)}, layout=KEY_MAP)
-    assert report.ok
-    assert set(report.ignored) == {"index.0", "size", "mask.7"}
-    assert_same_state(target, snapshot(source))
-    with pytest.raises(ValueError, match=r"l\.b1, l\.b2: .*tied"):
-        ck.load(target, {**theirs, "l.b2": theirs["l.b2"] + 1}, layout=KEY_MAP)
-
-
-def test_key_map_mistakes_are_named() -> None:
-    model = nn.Linear(2, 2)
-    with pytest.raises(ValueError, match="cannot fill"):
-        ck.export(model, [ck.Rule("x.{n}", "weight")])
-    with pytest.raises(ValueError, match="plain name"):
-        ck.export(model, [ck.Rule("x", "{b+1}")])
-    with pytest.raises(ValueError, match="of theirs would be"):
-        ck.export(model, [ck.Rule("x", "{p}")])
-    with pytest.raises(ValueError, match="lacks"):
-        ck.export(model, [ck.Rule("x", ("weight", "other"))])
-    with pytest.raises(ValueError, match="no key for bias"):
-        ck.export(model, [ck.Rule("x", "weight")])
-
-
-def test_first_rule_that_fits_wins_and_several_of_ours_may_come_from_one() -> None:
-    model = nn.Linear(2, 2)
-    table = [ck.Rule("both", ("bias", "weight"), ck.Functions(_unstack, _stack)), ck.Rule("never.{p}", "{p}")]
-    theirs = ck.export(model, table)
-    assert theirs.keys() == {"both"}
-    assert torch.equal(theirs["both"][1:], model.weight)
-    assert ck.convert(model, theirs, table).keys() == {"bias", "weight"}
-
-
-def _unstack(xs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return xs[0][0], xs[0][1:]
-
-
-def _stack(xs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return (torch.cat([xs[0][None], xs[1]]),)
 
 
 # Loading
