@@ -56,7 +56,7 @@ from .attention import (
     Windows,
 )
 from .block import Block, Chain, ClassBlock, ParallelBlock, PostNormBlock
-from .border import Preprocessing, adopt, preprocess, release
+from .border import Preprocessing, adopt, load_model, preprocess, release
 from .embed import (
     CompactStem,
     ConvDownsample,
@@ -272,6 +272,7 @@ __all__ = [
     "linear_head",
     "list_models",
     "list_parts",
+    "load_model",
     "objectives",
     "parameter_groups",
     "part",

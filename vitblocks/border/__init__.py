@@ -9,8 +9,11 @@ class that it becomes maps the full name of theirs to an :class:`Origin`. Nothin
 
 from . import timm
 from .adopting import Adopted, Adoption, adopt, release
+from .hub import folder_of
+from .loading import load_model
 from .origin import Origin, origin_of, origins
 from .preprocessing import Preprocessing, preprocess
+from .published import Published, published
 from .settings import activation_of, norm_of, rate_of, refuse_unless
 
 __all__ = [
@@ -18,12 +21,16 @@ __all__ = [
     "Adoption",
     "Origin",
     "Preprocessing",
+    "Published",
     "activation_of",
     "adopt",
+    "folder_of",
+    "load_model",
     "norm_of",
     "origin_of",
     "origins",
     "preprocess",
+    "published",
     "rate_of",
     "refuse_unless",
     "release",

@@ -37,7 +37,7 @@ A key map is a sequence of :class:`Rule` and :class:`Computed`, or a function ``
 
 from .adapting import Adapt, resample_patches
 from .address import addresses
-from .convert import convert, export, layouts, load
+from .convert import compare, convert, export, layouts, load
 from .pretrained import from_pretrained, push_to_hub, save_pretrained
 from .reading import read_checkpoint
 from .report import Misshaped, Missing, Report
@@ -81,6 +81,7 @@ __all__ = [
     "Transform",
     "Unsqueeze",
     "addresses",
+    "compare",
     "convert",
     "export",
     "from_pretrained",

@@ -90,6 +90,25 @@ def load(
     return put_all(model, *by(layout), strict)
 
 
+def compare(model: nn.Module, state_dict: Mapping[str, Any], *, layout: str | KeyMap | None = None) -> Report:
+    """What :func:`load` would find; the model is only read, and may be on the meta device. Tables of another grid are called misshaped.
+
+    With ``layout=None`` it is the report by the layout by which most fits. Errors: as of :func:`load`, but for what the report says.
+    """
+    model = unwrapped(model)
+    names = [layout] if layout is not None else list(layouts(model))
+    reports: list[Report] = []
+    errors: list[Exception] = []
+    for name in names:
+        try:
+            reports.append(translate(model, state_dict, _pairing(model, name), _describe(model, name), Resizing())[1])
+        except (ValueError, TypeError) as error:
+            errors.append(error)
+    if not reports:
+        raise errors[0]
+    return max(reports, key=lambda report: (report.ok, len(report.loaded)))
+
+
 def convert(
     model: nn.Module,
     state_dict: Mapping[str, Any],

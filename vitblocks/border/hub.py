@@ -1,0 +1,54 @@
+"""Folders of models: local ones, and repositories of the Hugging Face Hub, which are downloaded once."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+PREFIX = "hf-hub:"
+CONFIG = "config.json"
+SAFE = (CONFIG, "preprocessor_config.json", "model*.safetensors", "model.safetensors.index.json")
+PICKLED = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
+
+
+def repository(source: str) -> str | None:
+    """The id of the repository that a source names, ``org/name`` with or without ``hf-hub:``; None if it cannot be one."""
+    name = source.removeprefix(PREFIX)
+    return name if re.fullmatch(r"[\w.-]+/[\w.-]+", name) else None
+
+
+def folder_of(source: str | os.PathLike[str], **download: Any) -> Path:
+    """A local folder with a model's files, downloaded where the source is no folder.
+
+    Weights are taken as safetensors, and in PyTorch's own form where there are no others.
+
+    Args:
+        source: a folder, ``org/name`` or ``hf-hub:org/name``.
+        download: arguments of ``huggingface_hub.snapshot_download`` (``revision``, ``token``, ``cache_dir``, ``local_files_only``).
+
+    Raises:
+        FileNotFoundError: it is neither a folder nor the name of a repository.
+        ImportError: huggingface_hub is not installed.
+        OSError: what huggingface_hub raises where it cannot be had.
+    """
+    folder = Path(source)
+    if folder.is_dir():
+        return folder
+    name = repository(str(source))
+    if name is None:
+        raise FileNotFoundError(f"there is no folder {source}, and it is no name of a repository (org/name)")
+    folder = _snapshot(name, SAFE, download)
+    if not any(folder.glob("*.safetensors")):
+        folder = _snapshot(name, (*SAFE, *PICKLED), download)
+    return folder
+
+
+def _snapshot(name: str, patterns: Sequence[str], download: dict[str, Any]) -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise ImportError(f"to have {name} from the Hub needs huggingface_hub: pip install 'vitblocks[hub]'") from error
+    return Path(snapshot_download(name, allow_patterns=list(patterns), **download))
