@@ -177,6 +177,18 @@ def test_patches_are_resampled_as_timm_does(size: tuple[int, int]) -> None:
     )
 
 
+def test_what_is_fitted_is_checked_as_everything_is() -> None:
+    grey, state = vit(channels=1), export(vit(), "timm")
+    state["patch_embed.proj.weight"][0] = torch.nan
+    before = {key: value.clone() for key, value in grey.state_dict().items()}
+    with pytest.raises(
+        ValueError, match=r"timm layout, ViT: patch_embed\.proj\.weight: NaN or infinite in 16 of 128 numbers"
+    ):
+        load(grey, state, layout="timm", adapt={"channels": "sum"})
+    assert all(torch.equal(value, before[key]) for key, value in grey.state_dict().items())
+    assert load(grey, state, layout="timm", adapt={"channels": "sum"}, check_values=False).adapted
+
+
 @pytest.mark.parametrize(
     ("adapt", "message"),
     [

@@ -56,8 +56,13 @@ def adapted(
     pairing: Pairing,
     state_dict: Mapping[str, Any],
     adapt: Adapt,
+    check_values: bool = True,
 ) -> tuple[dict[str, Tensor], Report]:
-    """Values and report with what was fitted among them: entries of another shape that ``adapt`` says what to do with."""
+    """Values and report with what was fitted among them: entries of another shape that ``adapt`` says what to do with.
+
+    Raises:
+        ValueError: what would be fitted holds numbers that are none, and ``check_values``.
+    """
     targets, left, lines = model.state_dict(), [], []
     transforms = {pair.theirs: pair.transform for pair in pairing.pairs}
     tensors = entries_of(state_dict, {key for keys in transforms for key in keys}).tensors
@@ -78,7 +83,10 @@ def adapted(
             continue
         value, line = fitted
         lines.append(f"{key}: {line}")
-        values = values | {key: cast(value, targets[key], check=False)}
+        try:
+            values = values | {key: cast(value, targets[key], check=check_values)}
+        except ValueError as error:
+            raise ValueError(f"{report.what}: {', '.join(entry.theirs)}: {error}") from error
     return values, replace(report, loaded=tuple(values), misshaped=tuple(left), adapted=tuple(lines))
 
 

@@ -84,7 +84,7 @@ def load(
     def by(layout: str | KeyMap) -> tuple[dict[str, Tensor], Report]:
         resizing, pairing = Resizing(bool(resize), way(resize, layout), grid), _pairing(model, layout)
         values, report = translate(model, state, pairing, _describe(model, layout), resizing, check_values)
-        return adapted(model, values, report, pairing, state, wanted) if wanted else (values, report)
+        return adapted(model, values, report, pairing, state, wanted, check_values) if wanted else (values, report)
 
     layout = find_layout(layouts(model), by, strict) if layout is None else layout
     return put_all(model, *by(layout), strict)
