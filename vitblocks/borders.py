@@ -2,11 +2,13 @@
 
 A part's ``forward`` is plain code. ``@part`` puts a check before it where its first arguments are words of this package: ``x, grid`` of a
 layer, a transition or a pool, ``image`` of a model or an embedder, ``images`` of an objective, ``q, k, v`` of an Attend, ``grid`` of a
-position bias. A compiled or exported part has none of it. Channels, dtypes and devices are compared only where PyTorch has raised.
+position bias. Only the outermost part that is called has its arguments checked before it runs: those inside are called by it. Where one
+inside raises, its arguments are checked then, and channels, dtypes and devices compared. A compiled or exported part has none of it.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from functools import wraps
 from inspect import signature
@@ -20,18 +22,18 @@ from .checks import check_count, check_float, check_grid, check_image, check_tok
 Forward = Callable[..., Any]
 
 
-def _check_images(images: object) -> None:
+def _check_images(images: object = None) -> None:
     check_image(images, "images")
 
 
-def _check_some_images(images: object) -> None:
+def _check_some_images(images: object = None) -> None:
     """Images of one size, or a list of crops of several."""
     crops = images if isinstance(images, (list, tuple)) else [images]
     for i, crop in enumerate(crops):
         check_image(crop, f"images[{i}]" if crops is images else "images")
 
 
-def _check_heads(q: object, k: object, v: object, bias: object = None) -> None:
+def _check_heads(q: object = None, k: object = None, v: object = None, bias: object = None) -> None:
     """Queries, keys and values in heads, as many values as keys, and a bias that broadcasts to their logits."""
     for name, x in (("q", q), ("k", k), ("v", v)):
         check_float(x, name, "(batch, ..., heads, tokens, channels)", 4, more=True)
@@ -64,7 +66,7 @@ def _check_bias(bias: object, logits: tuple[int, ...]) -> None:
         )
 
 
-def _check_bias_grid(grid: object, prefix: object = 0) -> None:
+def _check_bias_grid(grid: object = None, prefix: object = 0) -> None:
     check_grid(grid)
     if not tracing():
         check_count("prefix", prefix)
@@ -102,26 +104,52 @@ def guard(kind: type[nn.Module]) -> None:
             return
 
 
+class _Calls(threading.local):
+    """Whether a checked part is running in this thread: what it calls is called by us, and looked at only where something raises."""
+
+    running = False
+
+
+_calls = _Calls()
+
+
 def _guarded(own: Forward, border: _Border) -> Forward:
     names, check, channels = border
+
+    def explain(error: Exception, part: nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+        """Raise what is wrong with the arguments, if anything is."""
+        given = _first(names, args, options)
+        check(*given)
+        said = None if channels is None else _mistake(error, part, given[0], names[0], channels)
+        if said is not None:
+            raise said from error
 
     @wraps(own)
     def forward(self: nn.Module, *args: Any, **options: Any) -> Any:
         if torch.compiler.is_compiling():
             return own(self, *args, **options)
-        given = args[: len(names)]
-        if len(given) < len(names):
-            given += tuple(options[name] for name in names[len(given) :] if name in options)
-        check(*given)
+        outermost = not _calls.running
+        if outermost:
+            check(*_first(names, args, options))
+            _calls.running = True
         try:
             return own(self, *args, **options)
-        except (RuntimeError, IndexError) as error:
-            said = None if channels is None else _mistake(error, self, given[0], names[0], channels)
-            if said is None:
-                raise
-            raise said from error
+        except (ValueError, TypeError):
+            raise
+        except Exception as error:
+            explain(error, self, args, options)
+            raise
+        finally:
+            if outermost:
+                _calls.running = False
 
     return forward
+
+
+def _first(names: tuple[str, ...], args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
+    """The arguments of these names, as far as they are given."""
+    given = args[: len(names)]
+    return given if len(given) == len(names) else (*given, *(options[n] for n in names[len(given) :] if n in options))
 
 
 def _mistake(error: Exception, part: nn.Module, x: Tensor, name: str, axis: int) -> Exception | None:

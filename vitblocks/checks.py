@@ -199,6 +199,8 @@ def tracing() -> bool:
 
 def check_grid(grid: object) -> None:
     """Raise unless ``grid`` is ``(H, W)``, ``(K,)`` or ``(0, 0)``: TypeError where it is no tuple of ints, ValueError for others."""
+    if type(grid) is tuple and len(grid) == 2 and type(grid[0]) is type(grid[1]) is int and grid[0] > 0 and grid[1] > 0:
+        return  # what nearly all are, at no cost
     if tracing():
         return
     if not isinstance(grid, tuple) or not all(isinstance(side, int) for side in grid):
@@ -209,7 +211,7 @@ def check_grid(grid: object) -> None:
         )
 
 
-def check_tokens(x: object, grid: object) -> None:
+def check_tokens(x: object = None, grid: object = None) -> None:
     """Raise unless ``x`` is a float tensor ``(B, N, C)`` and ``grid`` a grid of at most N patches: what every layer is called with."""
     check_float(x, "x", "(batch, tokens, channels)", 3)
     check_grid(grid)
@@ -221,7 +223,7 @@ def check_tokens(x: object, grid: object) -> None:
         raise ValueError(f"x has {x.shape[1]} tokens, fewer than the {prod(grid)} patches of grid {grid}")
 
 
-def check_image(image: object, name: str = "image") -> None:
+def check_image(image: object = None, name: str = "image") -> None:
     """Raise unless ``image`` is a float tensor ``(B, C, H, W)`` with pixels: TypeError for another type, ValueError for another shape."""
     check_float(image, name, "(batch, channels, height, width)", 4)
     if tracing():

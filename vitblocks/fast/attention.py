@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cache, partial
+from inspect import unwrap
 from types import CodeType
 from typing import Any
 
@@ -62,7 +63,7 @@ def attends(model: nn.Module, *, dtype: torch.dtype | None = None) -> Report:
 
 def calls_fused_attention(kind: type[nn.Module]) -> bool:
     """Whether the class's own ``forward`` has a call of ``scaled_dot_product_attention`` in it."""
-    code = getattr(split(kind)[0].forward, "__code__", None)
+    code = getattr(unwrap(split(kind)[0].forward), "__code__", None)
     return isinstance(code, CodeType) and "scaled_dot_product_attention" in code.co_names
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..grid import Grid, Size, image_grid, num_prefix, to_map, to_pair, to_tokens
+from ..grid import Grid, Size, image_grid, length, num_prefix, to_map, to_pair, to_tokens
 from ..registry import part
 from .resize import Resize, grids_of_places, resize_table
 
@@ -77,7 +77,7 @@ def add_positions(x: Tensor, grid: Grid, positions: Tensor, with_position: int) 
         ValueError: ``x`` has other channels than the positions, or carries another number of prefix tokens than they were made for.
     """
     prefix = num_prefix(x, grid)
-    if x.shape[-1] != positions.shape[-1]:
+    if length(x, 2) != length(positions, 2):
         raise ValueError(
             f"x must have {positions.shape[-1]} channels, as many as the positions, got shape {tuple(x.shape)}"
         )
