@@ -144,7 +144,7 @@ _KINDS: dict[Check, str] = {
         freeze_epochs
     """,
     check_padding: "padding",
-    check_rate: "dropout attn_dropout emb_dropout layer_dropout drop_path rate",
+    check_rate: "dropout head_dropout attn_dropout emb_dropout layer_dropout drop_path rate",
     check_share: """
         alpha momentum decay moving_average_decay center_moving_average_decay mask_prob replace_prob random_patch_prob solarize blur
     """,
