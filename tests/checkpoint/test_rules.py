@@ -63,6 +63,31 @@ def test_key_map_round_trip() -> None:
         ck.load(target, {**theirs, "l.b2": theirs["l.b2"] + 1}, layout=KEY_MAP)
 
 
+def test_other_names_are_read_and_written_when_asked_for() -> None:
+    inner = (ck.Rule(("q.{p}", "k.{p}", "v.{p}"), "attn.qkv.{p}", ck.Concat(3), also=("a.{p}", "b.{p}", "c.{p}")),)
+    key_map = (
+        *ck.within("old.{s}", "stages.{s}.blocks.0", inner, also="new.{s}"),
+        *ck.within("old.{s}", "stages.{s}.blocks.0", (ck.Rule("{p}", "{p}"),), also="new.{s}"),
+        ck.Rule("out.{p}", "bias.{p}"),
+    )
+    source = Fused()
+    first, others = ck.export(source, key_map), ck.export(source, ck.other_names(key_map))
+    assert {"old.0.q.weight", "old.1.mlp.fc1.bias", "out.bias"} <= first.keys()
+    assert {"new.0.a.weight", "new.1.mlp.fc1.bias", "out.bias"} <= others.keys()
+    assert len(first) == len(others)
+    for state in (first, others, {f"module.{key}": value for key, value in others.items()}):
+        target = Fused()
+        assert ck.load(target, state, layout=key_map).ok
+        assert_same_state(target, snapshot(source))
+    assert ck.export(source, ck.other_names(lambda model: key_map)).keys() == others.keys()
+    mixed = {**first, **{key: value for key, value in others.items() if ".a." in key}}
+    with pytest.raises(ValueError, match=r"unexpected: 4(?s:.*)new\.0\.a\.bias"):
+        ck.load(Fused(), mixed, layout=key_map)
+    del first["old.0.q.weight"]
+    with pytest.raises(ValueError, match=r"old\.0\.q\.weight -> "):
+        ck.load(Fused(), first, layout=key_map)
+
+
 def test_key_map_mistakes_are_named() -> None:
     model = nn.Linear(2, 2)
     with pytest.raises(ValueError, match="cannot fill"):

@@ -112,8 +112,8 @@ class Case:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The reference's constructor arguments."""
-        return dict(self.raw["config"])
+        """The reference's constructor arguments, and further ones of its ``forward``."""
+        return {**self.raw.get("call", {}), **self.raw["config"]}
 
     @property
     def outputs(self) -> dict[str, Tensor]:

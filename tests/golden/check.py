@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitblocks.checkpoint import KeyMap, load
+from vitblocks.checkpoint import KeyMap, layouts, load, other_names
 
 from . import builders
 from .case import Case
@@ -61,7 +61,9 @@ class Builder:
 
 
 def _tokens(model: Any, case: Case) -> Tensor:
-    return model.encode(case.input)[0][:, :5, :8]
+    """The first tokens and channels, as many as the case holds."""
+    _, count, channels = case.outputs["tokens"].shape
+    return model.encode(case.input)[0][:, :count, :channels]
 
 
 def _features(model: Any, case: Case) -> Tensor:
@@ -112,6 +114,14 @@ def find_builder(case: Case) -> Builder:
             f"layout {case.layout!r}, reference {case.reference!r}"
         )
     return found[0]
+
+
+def written(case: Case, model: nn.Module) -> KeyMap:
+    """The key map to write a model's weights with as the case has them.
+
+    Cases hold what the reference calls them in memory, layouts what its files do, and what else it calls them.
+    """
+    return other_names(layouts(model)[case.layout])
 
 
 def build(case: Case, state: Mapping[str, Tensor] | None = None) -> nn.Module:

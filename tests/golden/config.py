@@ -49,6 +49,7 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "quick_gelu": QuickGELU,
     "relu": nn.ReLU,
     "relu6": nn.ReLU6,
+    "tanh": nn.Tanh,
     "silu": nn.SiLU,
     "swish": nn.SiLU,
     "hard_swish": nn.Hardswish,

@@ -11,7 +11,7 @@ import torch
 
 from tests.golden.__main__ import check
 from tests.golden.case import Case
-from tests.golden.check import build, error, errors, tolerance
+from tests.golden.check import build, error, errors, tolerance, written
 from vitblocks.checkpoint import export
 
 FOLDER = Path(__file__).parent
@@ -61,7 +61,8 @@ def test_another_weight_is_another_output(name: str) -> None:
 @pytest.mark.parametrize("name", WITH_WEIGHTS)
 def test_export_gives_the_weights_back(name: str) -> None:
     case = CASES[name]
-    state, exported = case.state, export(build(case), case.layout)
+    model = build(case)
+    state, exported = case.state, export(model, written(case, model))
     kinds = {key: kind for key, _, kind in case.raw["state"]}
     assert exported.keys() == state.keys()
     for key, value in state.items():

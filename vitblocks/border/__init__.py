@@ -7,7 +7,7 @@ How a class of another library is read stands beside the paper, in ``vitblocks/z
 class that it becomes maps the full name of theirs to an :class:`Origin`. Nothing of another library is imported here.
 """
 
-from . import timm
+from . import timm, transformers
 from .adopting import Adopted, Adoption, adopt, release
 from .hub import folder_of
 from .loading import load_model
@@ -35,4 +35,5 @@ __all__ = [
     "refuse_unless",
     "release",
     "timm",
+    "transformers",
 ]

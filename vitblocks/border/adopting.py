@@ -86,7 +86,7 @@ def adopt(module: nn.Module, *, sizes: Sequence[Size] | None = None, bound: floa
     model.to(device=first.device, dtype=first.dtype).train(module.training)
     errors, notes = _compare(origin, module, model, sizes, bound)
     _tell(module, model)
-    layout = origin.layout if isinstance(origin.layout, str) else "given"
+    layout = origin.layout if isinstance(origin.layout, str) else "of its modules"
     return Adopted(model, Adoption(type(module).__name__, type(model).__name__, layout, errors, loaded, tuple(notes)))
 
 

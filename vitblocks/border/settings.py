@@ -19,6 +19,7 @@ ACTIVATIONS: tuple[Activation, ...] = (
     nn.SiLU,
     nn.Hardswish,
     nn.ReLU6,
+    nn.Tanh,
     nn.Identity,
 )
 _POINTS = torch.linspace(-8, 8, 257, dtype=torch.float64)

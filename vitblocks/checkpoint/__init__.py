@@ -29,6 +29,8 @@ A key map is a sequence of :class:`Rule` and :class:`Computed`, or a function ``
   that holds an Attend is ``blocks.{b}``, counting these alone; another is its class name, ``stages.0.class_token.token``,
   ``stages.1.peg.conv.weight``, with ``_1``, ``_2`` where the class comes again. Inside a layer, and everywhere outside of stages, an
   address is the plain ``state_dict`` key. ``print(*addresses(model), sep="\\n")`` shows them.
+- ``Rule(..., also=...)`` names what theirs are called elsewhere. Both are read, and the first are written; ``other_names(key_map)`` writes
+  the others. Hugging Face's files have names that their modules had before transformers 5.
 - ``within(theirs, ours, rules)`` puts a table for one block under a prefix on both sides.
 - Transforms (:mod:`~vitblocks.checkpoint.transforms`) have a forward (theirs to ours) and an inverse: ``Concat``, ``Unsqueeze``,
   ``Permute``, ``Reshape``, ``Reorder``, ``PatchPixels``, ``Tied``, ``Compose``, ``Inverted``, and ``Functions`` for anything else.
@@ -41,7 +43,7 @@ from .convert import compare, convert, export, layouts, load
 from .pretrained import from_pretrained, push_to_hub, save_pretrained
 from .reading import read_checkpoint
 from .report import Misshaped, Missing, Report
-from .rules import Computed, KeyMap, Rule, within
+from .rules import Computed, KeyMap, Rule, other_names, within
 from .storage import load_file, save
 from .transforms import (
     Compose,
@@ -90,6 +92,7 @@ __all__ = [
     "layouts",
     "load",
     "load_file",
+    "other_names",
     "push_to_hub",
     "read_checkpoint",
     "resample_patches",

@@ -12,11 +12,26 @@ TIMM_BLOCK: tuple[Rule, ...] = (
 )
 """A block of timm's VisionTransformer."""
 
-HF_BLOCK: tuple[Rule, ...] = (
-    Rule(tuple(f"attention.{part}_proj.{{p}}" for part in "qkv"), "attn.qkv.{p}", Concat(3)),
-    Rule("attention.o_proj.{p}", "attn.proj.{p}"),
-    Rule("layernorm_before.{p}", "norm1.{p}"),
-    Rule("layernorm_after.{p}", "norm2.{p}"),
-    Rule("{p}", "{p}"),
-)
-"""A block of Hugging Face's ViT and ViTMAE."""
+
+def hf_block(attention: str = "attention.attention") -> tuple[Rule, ...]:
+    """A block of Hugging Face's as their files have it, with ``attention`` around queries, keys and values.
+
+    The other names are those of their modules since transformers 5.
+    """
+    return (
+        Rule(
+            tuple(f"{attention}.{part}.{{p}}" for part in ("query", "key", "value")),
+            "attn.qkv.{p}",
+            Concat(3),
+            also=tuple(f"attention.{part}_proj.{{p}}" for part in "qkv"),
+        ),
+        Rule("attention.output.dense.{p}", "attn.proj.{p}", also="attention.o_proj.{p}"),
+        Rule("layernorm_before.{p}", "norm1.{p}"),
+        Rule("layernorm_after.{p}", "norm2.{p}"),
+        Rule("intermediate.dense.{p}", "mlp.fc1.{p}", also="mlp.fc1.{p}"),
+        Rule("output.dense.{p}", "mlp.fc2.{p}", also="mlp.fc2.{p}"),
+    )
+
+
+HF_BLOCK = hf_block()
+"""A block of Hugging Face's ViT, DeiT, ViTMAE and MobileViT."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, TypeAlias
@@ -22,11 +22,19 @@ _TERM = re.compile(r"([+-]?)(?:(\d+)\*)?(\w+)")
 
 @dataclass(frozen=True)
 class Rule:
-    """These keys of theirs are those keys of ours, by a transform. Templates: see :mod:`vitblocks.checkpoint`."""
+    """These keys of theirs are those keys of ours, by a transform. Templates: see :mod:`vitblocks.checkpoint`.
+
+    Args:
+        theirs, ours: templates of keys that correspond.
+        transform: from the tensors of theirs to ours.
+        also: other names of theirs, as many, that are read where those of ``theirs`` are absent. They are never written: see
+            :func:`other_names`.
+    """
 
     theirs: Keys
     ours: Keys
     transform: Transform = field(default_factory=Same)
+    also: Keys = ()
 
 
 @dataclass(frozen=True)
@@ -50,13 +58,41 @@ Table: TypeAlias = Sequence[Rule | Computed]
 KeyMap: TypeAlias = Table | Callable[[Any], Table]
 
 
-def within(theirs: str, ours: str, rules: Iterable[Rule]) -> tuple[Rule, ...]:
-    """Rules under a prefix on both sides: ``within("layers.{s}", "stages.{s}", [Rule("a", "b")])`` pairs layers.{s}.a, stages.{s}.b."""
+def within(theirs: str, ours: str, rules: Iterable[Rule], also: str = "") -> tuple[Rule, ...]:
+    """Rules under a prefix on both sides: ``within("layers.{s}", "stages.{s}", [Rule("a", "b")])`` pairs layers.{s}.a, stages.{s}.b.
+
+    ``also`` is the prefix of their other names, if it is another.
+    """
 
     def prefixed(prefix: str, keys: Keys) -> Keys:
         return f"{prefix}.{keys}" if isinstance(keys, str) else tuple(f"{prefix}.{key}" for key in keys)
 
-    return tuple(replace(rule, theirs=prefixed(theirs, rule.theirs), ours=prefixed(ours, rule.ours)) for rule in rules)
+    return tuple(
+        replace(
+            rule,
+            theirs=prefixed(theirs, rule.theirs),
+            ours=prefixed(ours, rule.ours),
+            also=prefixed(also or theirs, rule.also or (rule.theirs if also else ())),
+        )
+        for rule in rules
+    )
+
+
+def other_names(key_map: KeyMap) -> KeyMap:
+    """The key map with the other names in the places of the first where it has them, to write those.
+
+    Libraries rename their modules and keep the names in their files: a key map of the files has the names of the modules as the others.
+    """
+    if callable(key_map):
+        return lambda model: _renamed(key_map(model))
+    return _renamed(key_map)
+
+
+def _renamed(table: Table) -> Table:
+    return tuple(
+        replace(entry, theirs=entry.also, also=()) if isinstance(entry, Rule) and entry.also else entry
+        for entry in table
+    )
 
 
 @cache
@@ -104,6 +140,12 @@ class Pair:
     theirs: tuple[str, ...]
     ours: tuple[str, ...]
     transform: Transform
+    also: tuple[str, ...] = ()
+
+    def under(self, names: Container[str]) -> Pair:
+        """The pair under those names of theirs that there are: the other ones where the first are absent."""
+        others = self.also and any(key not in names for key in self.theirs) and all(key in names for key in self.also)
+        return replace(self, theirs=self.also, also=()) if others else self
 
 
 @dataclass(frozen=True)
@@ -146,7 +188,7 @@ def pair_keys(model: nn.Module, table: Table) -> Pairing:
     for rule in table:
         if not isinstance(rule, Rule):
             continue
-        theirs, ours = _as_tuple(rule.theirs), _as_tuple(rule.ours)
+        theirs, ours, also = _as_tuple(rule.theirs), _as_tuple(rule.ours), _as_tuple(rule.also)
         for _, values in fits(ours[0], free):
             taken = tuple(fill(template, values) for template in ours)
             if absent := [address for address in taken if address not in free]:
@@ -154,7 +196,8 @@ def pair_keys(model: nn.Module, table: Table) -> Pairing:
             for address in taken:
                 del free[address]
             keys = tuple(places[address].key for address in taken)
-            pairs.append(Pair(tuple(fill(template, values) for template in theirs), keys, rule.transform))
+            names, others = (tuple(fill(template, values) for template in templates) for templates in (theirs, also))
+            pairs.append(Pair(names, keys, rule.transform, others))
     _check_distinct(pairs)
 
     computed: dict[str, Callable[[], Tensor] | None] = {}

@@ -32,11 +32,13 @@ def translate(
     Raises:
         TypeError, ValueError: see :func:`~vitblocks.checkpoint.load`.
     """
-    known = {key for pair in pairing.pairs for key in pair.theirs}
-    entries = entries_of(state_dict, known | pairing.computed.keys())
+    names = {key for pair in pairing.pairs for key in (*pair.theirs, *pair.also)}
+    entries = entries_of(state_dict, names | pairing.computed.keys())
+    pairs = [pair.under(entries.tensors) for pair in pairing.pairs]
+    known = {key for pair in pairs for key in pair.theirs}
     found = _Translation(model, entries.tensors, resizing, check_values)
     resizing.check(found.names.values())
-    for pair in pairing.pairs:
+    for pair in pairs:
         found.take(pair)
     found.require_all_taken(what)
     rest = [key for key in entries.tensors if key not in known]

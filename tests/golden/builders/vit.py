@@ -55,26 +55,46 @@ def timm(config: Config) -> ViT:
     return ViT(pool=pool, prefix_tokens=int(has_class), **timm_sizes(config))
 
 
-def hf(config: Config) -> ViT:
-    """Hugging Face's takes another image if its ``forward`` is told so; then pixels beyond whole patches are left out."""
-    config.only("pooler_output_size", None)
+def hf_sizes(config: Config) -> dict[str, Any]:
+    """What Hugging Face's ViT and DeiT have in common, but for heads.
+
+    It takes another image if its ``forward`` is told so; then pixels beyond whole patches are left out.
+    """
+    config.unaffected_by("encoder_stride")  # of their masked image modelling
+    image = pair(config["image_size"])
     if not config.get("interpolate_pos_encoding", False):
         config.same_size("image_size")
-    dim, patch, channels = config["hidden_size"], config["patch_size"], config.get("num_channels", 3)
-    return ViT(
-        image_size=config["image_size"],
-        patch_size=patch,
-        num_classes=config["num_labels"],
-        channels=channels,
-        dim=dim,
-        depth=config["num_hidden_layers"],
-        heads=config["num_attention_heads"],
-        mlp_dim=config["intermediate_size"],
-        qkv_bias=config.get("qkv_bias", True),
-        norm=layer_norm(config.get("layer_norm_eps", 1e-12)),
-        activation=config.activation("hidden_act"),
-        embed=ConvEmbed(patch, dim, channels=channels, remainder="drop"),
-    )
+    elif image[0] != image[1]:
+        raise config.refuse("image_size", "their interpolation takes positions for those of a square")
+    dim, patch, channels = config["hidden_size"], pair(config["patch_size"]), config.get("num_channels", 3)
+    return {
+        "image_size": tuple(side // size * size for side, size in zip(image, patch, strict=True)),
+        "patch_size": patch,
+        "channels": channels,
+        "dim": dim,
+        "depth": config["num_hidden_layers"],
+        "heads": config["num_attention_heads"],
+        "head_dim": config.get("head_dim"),
+        "mlp_dim": config["intermediate_size"],
+        "qkv_bias": config.get("qkv_bias", True),
+        "norm": layer_norm(config.get("layer_norm_eps", 1e-12)),
+        "activation": config.activation("hidden_act"),
+        "embed": ConvEmbed(patch, dim, channels=channels, remainder="drop"),
+    }
+
+
+def hf(config: Config) -> ViT:
+    config.unaffected_by("pooler_output_size", "pooler_act")  # it has no pooler
+    return ViT(num_classes=config["num_labels"], **hf_sizes(config))
+
+
+def hf_base(config: Config) -> ViT:
+    """With a pooler of the class token in the place of a head."""
+    config.unaffected_by("num_labels")
+    model = ViT(num_classes=0, **hf_sizes(config))
+    width = config.get("pooler_output_size") or config["hidden_size"]
+    model.head = nn.Sequential(nn.Linear(config["hidden_size"], width), config.activation("pooler_act", "tanh")())
+    return model
 
 
 def vit_pytorch(config: Config, *, dual_norm: bool) -> ViT:
@@ -127,7 +147,8 @@ def key_map(config: Config) -> KeyMap:
 
 BUILDERS = {
     ("ViT", "timm"): Builder(timm),
-    ("ViT", "hf"): Builder(hf),
+    ("ViT", "hf", r"\bViTForImageClassification\b"): Builder(hf),
+    ("ViT", "hf", r"\bViTModel\b"): Builder(hf_base, {"pooled": lambda model, case: model(case.input)}),
     ("ViT", "vit_pytorch", r"\b0\.\d+"): Builder(lambda config: vit_pytorch(config, dual_norm=False)),
     ("ViT", "vit_pytorch", r"\b1\.\d+"): Builder(lambda config: vit_pytorch(config, dual_norm=True), key_map=key_map),
 }

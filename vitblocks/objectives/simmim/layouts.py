@@ -112,7 +112,7 @@ def hf(model: SimMIM) -> Table:
         Rule("vit.embeddings.mask_token", "mask_token"),
         Rule("vit.embeddings.position_embeddings", "encoder.stages.0.learned_position.table"),
         Rule("vit.embeddings.patch_embeddings.projection.{p}", "encoder.embed.conv.{p}"),
-        *within("vit.layers.{b}", "encoder.stages.0.blocks.{b}", HF_BLOCK),
+        *within("vit.encoder.layer.{b}", "encoder.stages.0.blocks.{b}", HF_BLOCK, also="vit.layers.{b}"),
         Rule("vit.layernorm.{p}", "encoder.norm.{p}"),
         *_decoder(model),
     )

@@ -25,6 +25,15 @@ def deit(model: DistillableViT) -> Table:
     return (TOKENS, *HEADS, *vit.timm(model))
 
 
+def hf(model: DistillableViT) -> Table:
+    """Hugging Face's DeiTForImageClassificationWithTeacher."""
+    return (
+        Rule("cls_classifier.{p}", "head.heads.0.{p}"),
+        Rule("distillation_classifier.{p}", "head.heads.1.{p}"),
+        *vit.hf_deit("deit."),
+    )
+
+
 def pit_timm(model: DistillablePiT) -> Table:
     """timm's, with both tokens in one parameter."""
     return (*HEADS, *pit.timm(model))
@@ -35,5 +44,5 @@ def pit_official(model: DistillablePiT) -> Table:
     return (*HEADS, *pit.official(model))
 
 
-VIT_LAYOUTS: dict[str, KeyMap] = {"timm": deit, "official": deit}
+VIT_LAYOUTS: dict[str, KeyMap] = {"timm": deit, "official": deit, "hf": hf}
 PIT_LAYOUTS: dict[str, KeyMap] = {"timm": pit_timm, "official": pit_official}

@@ -1,14 +1,19 @@
-"""How timm's distilled models are read."""
+"""How other libraries' distilled models are read."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ...border import Origin, refuse_unless, timm
+from ...border import Origin, refuse_unless, timm, transformers
+from ...checkpoint.rules import other_names
 from ..pit import PiT
 from ..pit.origins import timm_settings as pit_settings
+from ..vit import ViT, origins as vit
+from ..vit.layouts import hf_deit
 from ..vit.origins import timm_settings
+from . import layouts
 
 if TYPE_CHECKING:
     from ...model import Model
@@ -35,5 +40,32 @@ def both_heads(module: Any) -> int:
     return classes
 
 
-VIT_ORIGINS = {"timm.models.deit.VisionTransformerDistilled": Origin("timm", read_deit)}
+def read_hf(build: Callable[..., Model], module: Any) -> Model:
+    """transformers' DeiTForImageClassificationWithTeacher, whose logits are the mean of both heads' in evaluation and training."""
+    classes = transformers.classes(module, "cls_classifier", "distillation_classifier")
+    return transformers.without_inner_dropout(build(**transformers.vit_settings(module), num_classes=classes))
+
+
+def read_hf_class_token(build: Callable[..., Model], module: Any) -> Model:
+    """transformers' DeiTForImageClassification, which reads the class token alone: a ViT with two tokens."""
+    return vit.read_hf(partial(ViT, prefix_tokens=2), module)
+
+
+def read_hf_base(build: Callable[..., Model], module: Any) -> Model:
+    """transformers' DeiTModel, as its ViTModel but for the second token."""
+    return vit.read_hf_base(partial(ViT, prefix_tokens=2), module)
+
+
+_HF = "transformers.models.deit.modeling_deit"
+
+VIT_ORIGINS = {
+    "timm.models.deit.VisionTransformerDistilled": Origin("timm", read_deit),
+    f"{_HF}.DeiTModel": Origin(other_names(hf_deit("")), read_hf_base, transformers.features_of_any_size),
+    f"{_HF}.DeiTForImageClassification": Origin(
+        other_names(hf_deit("deit.")), read_hf_class_token, transformers.logits_of_any_size
+    ),
+    f"{_HF}.DeiTForImageClassificationWithTeacher": Origin(
+        other_names(layouts.hf), read_hf, transformers.logits_of_any_size
+    ),
+}
 PIT_ORIGINS = {"timm.models.pit.PoolingVisionTransformer": Origin("timm", read_pit)}

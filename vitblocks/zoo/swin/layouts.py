@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...checkpoint.block import HF_BLOCK
+from ...checkpoint.block import hf_block
 from ...checkpoint.rules import KeyMap, Rule, within
 
 _BLOCK = (
@@ -21,8 +21,12 @@ TIMM = (
 )
 
 _HF_BLOCK = (
-    Rule("attention.relative_position_bias.relative_position_bias_table", "attn.position_bias.table"),
-    *HF_BLOCK,
+    Rule(
+        "attention.self.relative_position_bias_table",
+        "attn.position_bias.table",
+        also="attention.relative_position_bias.relative_position_bias_table",
+    ),
+    *hf_block("attention.self"),
 )
 
 HF = (

@@ -8,8 +8,9 @@ from torch import nn
 
 from ...checkpoint.block import HF_BLOCK, TIMM_BLOCK
 from ...checkpoint.rules import KeyMap, Rule, Table, within
-from ...checkpoint.transforms import Inverted, PatchPixels, Same, Transform, Unsqueeze
+from ...checkpoint.transforms import Concat, Inverted, PatchPixels, Same, Transform, Unsqueeze
 from ...embed import LinearEmbed, MapEmbed
+from ...prefix import ClassToken
 
 if TYPE_CHECKING:
     from .model import ViT
@@ -108,14 +109,38 @@ def vit_pytorch(model: ViT) -> Table:
     )
 
 
-HF = (
-    Rule("vit.embeddings.cls_token", "stages.0.class_token.token"),
-    Rule("vit.embeddings.position_embeddings", "stages.0.learned_position.table"),
-    Rule("vit.embeddings.patch_embeddings.projection.{p}", "embed.conv.{p}"),
-    *within("vit.layers.{b}", "stages.0.blocks.{b}", HF_BLOCK),
-    Rule("vit.layernorm.{p}", "norm.{p}"),
-    Rule("classifier.{p}", "head.{p}"),
-)
-"""Hugging Face's ViTForImageClassification, whose norms have an epsilon of 1e-12: build the model with ``norm=layer_norm(1e-12)``."""
+def hf_encoder(prefix: str, tokens: Rule) -> tuple[Rule, ...]:
+    """Hugging Face's ViT or DeiT under a prefix, without heads."""
+    return (
+        tokens,
+        Rule(f"{prefix}embeddings.position_embeddings", "stages.0.learned_position.table"),
+        Rule(f"{prefix}embeddings.patch_embeddings.projection.{{p}}", "embed.conv.{p}"),
+        *within(f"{prefix}encoder.layer.{{b}}", "stages.0.blocks.{b}", HF_BLOCK, also=f"{prefix}layers.{{b}}"),
+        Rule(f"{prefix}layernorm.{{p}}", "norm.{p}"),
+        Rule("pooler.dense.{p}", "head.0.{p}"),
+        Rule("classifier.{p}", "head.{p}"),
+    )
 
-LAYOUTS: dict[str, KeyMap] = {"timm": timm, "official": timm, "vit_pytorch": vit_pytorch, "hf": HF}
+
+def hf_vit(prefix: str) -> Table:
+    """Hugging Face's ViTForImageClassification with the prefix ``vit.``, its ViTModel with none."""
+    return hf_encoder(prefix, Rule(f"{prefix}embeddings.cls_token", "stages.0.class_token.token"))
+
+
+def hf_deit(prefix: str) -> Table:
+    """Hugging Face's DeiTForImageClassification with the prefix ``deit.``, its DeiTModel with none; both tokens, a head for the first."""
+    tokens = (f"{prefix}embeddings.cls_token", f"{prefix}embeddings.distillation_token")
+    return hf_encoder(prefix, Rule(tokens, "stages.0.class_token.token", Concat(2, dim=1)))
+
+
+def hf(model: ViT) -> Table:
+    """Hugging Face's ViTForImageClassification, or of a model without classes its ViTModel; their DeiT, where there are two tokens.
+
+    Their norms have an epsilon of 1e-12: build the model with ``norm=layer_norm(1e-12)``.
+    """
+    tokens = [layer.token.shape[1] for layer in model.modules() if isinstance(layer, ClassToken)]
+    distilled, classifies = tokens == [2], isinstance(model.head, nn.Linear)
+    return hf_deit("deit." if classifies else "") if distilled else hf_vit("vit." if classifies else "")
+
+
+LAYOUTS: dict[str, KeyMap] = {"timm": timm, "official": timm, "vit_pytorch": vit_pytorch, "hf": hf}

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from ...border import Origin, rate_of, refuse_unless, timm
+from ...border import Origin, rate_of, refuse_unless, timm, transformers
+from ...checkpoint.rules import other_names
 from ...position import resize_table_as_timm
+from .layouts import hf_vit
 
 if TYPE_CHECKING:
     from ...model import Model
@@ -52,4 +54,24 @@ def read_timm(build: Callable[..., Model], module: Any) -> Model:
     return build(**options, num_classes=timm.head(module))
 
 
-ORIGINS = {"timm.models.vision_transformer.VisionTransformer": Origin("timm", read_timm)}
+def read_hf(build: Callable[..., Model], module: Any) -> Model:
+    """transformers' ViTForImageClassification."""
+    classes = transformers.classes(module, "classifier")
+    return transformers.without_inner_dropout(build(**transformers.vit_settings(module), num_classes=classes))
+
+
+def read_hf_base(build: Callable[..., Model], module: Any) -> Model:
+    """transformers' ViTModel: the class token, and where there is a pooler what that makes of it."""
+    model = transformers.without_inner_dropout(build(**transformers.vit_settings(module), num_classes=0))
+    if module.pooler is not None:
+        model.head = transformers.pooler(module.pooler)
+    return model
+
+
+_HF = "transformers.models.vit.modeling_vit"
+
+ORIGINS = {
+    "timm.models.vision_transformer.VisionTransformer": Origin("timm", read_timm),
+    f"{_HF}.ViTModel": Origin(other_names(hf_vit("")), read_hf_base, transformers.features_of_any_size),
+    f"{_HF}.ViTForImageClassification": Origin(other_names(hf_vit("vit.")), read_hf, transformers.logits_of_any_size),
+}

@@ -1,0 +1,146 @@
+"""transformers' models come in as they are, whatever they were made with, and their files are read and written."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from vitblocks.border import adopt
+from vitblocks.checkpoint import export, load
+from vitblocks.recipe import build, describe
+
+from .cases import check, randomised
+
+transformers = pytest.importorskip("transformers")
+safetensors = pytest.importorskip("safetensors.torch")
+
+Options = dict[str, Any]
+
+SEVEN = {"num_labels": 7, "num_channels": 1}
+VIT: Options = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 32,
+    "patch_size": 8,
+}
+VITS: dict[str, Options] = {
+    "plain": {},
+    "7 classes, 1 channel": SEVEN,
+    "no head": {"num_labels": 0},
+    "no bias of qkv, another epsilon and activation": {
+        "qkv_bias": False,
+        "layer_norm_eps": 1e-4,
+        "hidden_act": "quick_gelu",
+    },
+    "pixels beyond whole patches": {"image_size": 36},
+}
+
+
+def made(name: str, **options: Any) -> nn.Module:
+    """A model of a class by its name, ``ViTModel``, with its config."""
+    cls = getattr(transformers, name)
+    more = {key: options.pop(key) for key in ("add_pooling_layer", "expand_output") if key in options}
+    module: nn.Module = cls(cls.config_class(**options), **more)
+    return module
+
+
+@pytest.mark.parametrize("options", VITS.values(), ids=VITS)
+@pytest.mark.parametrize(
+    "name",
+    ["ViTForImageClassification", "DeiTForImageClassification", "DeiTForImageClassificationWithTeacher"],
+)
+def test_vit_and_deit(name: str, options: Options) -> None:
+    check(partial(made, name, **VIT | options), sizes=2)
+
+
+@pytest.mark.parametrize("name", ["ViTForImageClassification", "DeiTForImageClassificationWithTeacher"])
+def test_a_rectangle_of_its_own(name: str) -> None:
+    """They interpolate positions of a square alone."""
+    check(partial(made, name, **VIT | {"image_size": (32, 48)}))
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"pooler_output_size": 20, "pooler_act": "relu"}, {"add_pooling_layer": False}]
+)
+@pytest.mark.parametrize("name", ["ViTModel", "DeiTModel"])
+def test_base_vit_and_deit(name: str, options: Options) -> None:
+    model, _ = check(partial(made, name, **VIT, **options), sizes=2)
+    image = torch.rand(1, 3, 32, 32)
+    again = build(describe(model)).eval()
+    again.load_state_dict(model.state_dict())
+    torch.testing.assert_close(again(image), model(image))
+
+
+def test_dropout_is_where_theirs_has_it() -> None:
+    theirs = randomised(made("ViTModel", **VIT, hidden_dropout_prob=0.3, attention_probs_dropout_prob=0.2))
+    model, _ = adopt(theirs)
+    block = next(module for _, module in model.blocks())
+    assert [part.p for part in (block.mlp.dropout1, block.mlp.dropout2, block.attn.dropout)] == [0.0, 0.3, 0.3]
+    assert block.attn.attend.dropout == 0.2
+    assert build(describe(model)).stages[0].layers[-1].mlp.dropout1.p == 0
+
+
+FILES: dict[str, Options] = {
+    "ViTForImageClassification": VIT,
+    "ViTModel": VIT,
+    "DeiTForImageClassification": VIT,
+    "DeiTForImageClassificationWithTeacher": VIT,
+    "DeiTModel": VIT,
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_have_other_names_than_modules_and_both_are_read(name: str, tmp_path: Path) -> None:
+    theirs = randomised(made(name, **FILES[name]))
+    model, _ = adopt(theirs)
+    theirs.save_pretrained(tmp_path)
+    file = safetensors.load_file(tmp_path / "model.safetensors")
+    written = export(model, "hf")
+    assert written.keys() == set(file) | {key for key in theirs.state_dict() if key.endswith("_tracked")}
+    assert all(torch.equal(value, written[key]) for key, value in file.items())
+    for state in (theirs.state_dict(), file):
+        fresh = build(describe(model))
+        assert load(fresh, state, layout="hf").ok
+        assert all(torch.equal(value, model.state_dict()[key]) for key, value in fresh.state_dict().items())
+    safetensors.save_file(written, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    again = type(theirs).from_pretrained(tmp_path)
+    assert all(torch.equal(value, theirs.state_dict()[key]) for key, value in again.state_dict().items())
+
+
+def test_names_of_classes_come_along() -> None:
+    theirs = randomised(made("ViTForImageClassification", **VIT, id2label={0: "cat", 1: "dog", 2: "eel"}))
+    assert adopt(theirs).model.labels == ["cat", "dog", "eel"]
+
+
+def test_what_no_part_does_is_refused_by_name() -> None:
+    theirs: Any = made("ViTModel", **VIT)
+    theirs.embeddings.mask_token = nn.Parameter(torch.zeros(1, 1, 32))
+    with pytest.raises(ValueError, match="ViTModel has mask_token"):
+        adopt(theirs)
+    theirs = made("ViTForImageClassification", **VIT)
+    theirs.vit.layers[1].layernorm_after.eps = theirs.vit.layers[1].layernorm_before.eps = 1e-3
+    with pytest.raises(ValueError, match=r"norm of layers\.1"):
+        adopt(theirs)
+    theirs = made("ViTForImageClassification", **VIT)
+    theirs.vit.layers[0].attention.v_proj.bias = None
+    with pytest.raises(ValueError, match=r"biases of layers\.0\.attention"):
+        adopt(theirs)
+
+
+def test_pruned_models_come_in() -> None:
+    """Fewer heads, and fewer hidden channels, than the config says."""
+    theirs: Any = made("ViTForImageClassification", **VIT)
+    for layer in theirs.vit.layers:
+        for name in ("q_proj", "k_proj", "v_proj"):
+            setattr(layer.attention, name, nn.Linear(32, 16))
+        layer.attention.o_proj = nn.Linear(16, 32)
+        layer.mlp.fc1, layer.mlp.fc2 = nn.Linear(32, 20), nn.Linear(20, 32)
+    model, _ = adopt(randomised(theirs))
+    assert sum(p.numel() for p in model.parameters()) == sum(p.numel() for p in theirs.parameters())
