@@ -12,7 +12,12 @@ from torch import Tensor
 
 from vitblocks.grid import Grid
 from vitblocks.position import PEG, LearnedPosition, SinePosition1d, SinePosition2d
-from vitblocks.position.resize import resize_table, resize_table_as_dino, resize_table_as_timm
+from vitblocks.position.resize import (
+    resize_table,
+    resize_table_as_dino,
+    resize_table_as_timm,
+    resize_table_as_vit_pytorch,
+)
 from vitblocks.position.sine import sine_1d, sine_2d
 
 DIM = 8
@@ -127,6 +132,15 @@ def test_dinos_resize_reads_places_by_its_own_factor() -> None:
     layer, x = LearnedPosition(2, 4, resize=resize_table_as_dino), torch.zeros(1, 35, 2)
     image = layer.table.mT.reshape(1, 2, 4, 4)
     torch.testing.assert_close(layer(x, (7, 5)), resize_table_as_dino(image, (7, 5)).flatten(2).mT)
+
+
+def test_vit_pytorchs_reading_takes_the_first_places_in_their_order() -> None:
+    table = torch.arange(24.0).reshape(1, 2, 3, 4)
+    read = resize_table_as_vit_pytorch(table, (2, 5))
+    assert torch.equal(read.flatten(2), table.flatten(2)[..., :10])
+    assert read.shape == (1, 2, 2, 5)
+    with pytest.raises(ValueError, match=r"12 positions, too few for a grid \(2, 7\)"):
+        resize_table_as_vit_pytorch(table, (2, 7))
 
 
 def test_timms_resize_is_antialiased_in_single() -> None:

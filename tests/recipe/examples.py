@@ -34,7 +34,12 @@ from vitblocks import (
 from vitblocks.grid import num_prefix
 from vitblocks.objectives.views import ColorAugmentation, RandomCrop
 from vitblocks.pool import PrefixMeanPool
-from vitblocks.position import resize_table, resize_table_as_dino, resize_table_as_timm
+from vitblocks.position import (
+    resize_table,
+    resize_table_as_dino,
+    resize_table_as_timm,
+    resize_table_as_vit_pytorch,
+)
 from vitblocks.recipe.values import note_of
 from vitblocks.surgery.pool import NormAfter
 from vitblocks.zoo.ats_vit import TrimPadding
@@ -62,6 +67,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "ViT, positions as timm": lambda: vit(resize=resize_table_as_timm),
     "ViT, bilinear positions": lambda: vit(resize=partial(resize_table, mode="bilinear")),
     "ViT, positions as DINO": lambda: vit(resize=resize_table_as_dino),
+    "ViT, positions as vit-pytorch": lambda: vit(resize=resize_table_as_vit_pytorch),
     "RegionViT, carried padding": lambda: TINY["RegionViT"].build(carry_padding=True),
     "T2TViT, performer": lambda: TINY["T2TViT"].build(token_layer=token_performer),
     "CrossViT, resized": lambda: zoo.CrossViT(

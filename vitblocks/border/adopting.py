@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -180,10 +180,12 @@ def _another(size: Pair) -> Pair:
 def _images(model: nn.Module, size: Pair) -> Tensor:
     first = next(model.parameters())
     generator = torch.Generator("cpu").manual_seed(0)
-    images = torch.rand(2, _channels(model.modules()), *size, generator=generator, device="cpu")
+    images = torch.rand(2, _channels(model), *size, generator=generator, device="cpu")
     return images.to(device=first.device, dtype=first.dtype)
 
 
-def _channels(modules: Iterable[nn.Module]) -> int:
-    convolution = next((m for m in modules if isinstance(m, nn.Conv2d)), None)
-    return 3 if convolution is None else convolution.in_channels
+def _channels(model: nn.Module) -> int:
+    """Of the images, as the embedder says, or else the first convolution."""
+    said = getattr(getattr(model, "embed", None), "channels", None)
+    convolution = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+    return said if isinstance(said, int) else 3 if convolution is None else convolution.in_channels

@@ -4,7 +4,7 @@ from .dynamic_bias import DynamicBias
 from .learned import LearnedPosition
 from .peg import PEG
 from .relative_bias import ClassRelativeBias, DistanceBias, RelativeBias
-from .resize import resize_table, resize_table_as_dino, resize_table_as_timm
+from .resize import resize_table, resize_table_as_dino, resize_table_as_timm, resize_table_as_vit_pytorch
 from .rotary import Rotary2d
 from .sine import SinePosition1d, SinePosition2d
 
@@ -21,4 +21,5 @@ __all__ = [
     "resize_table",
     "resize_table_as_dino",
     "resize_table_as_timm",
+    "resize_table_as_vit_pytorch",
 ]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from ..grid import map_size
@@ -52,6 +53,23 @@ def resize_table_as_dino(table: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(at_least_float32(table), scale_factor=factors, mode="bicubic", align_corners=False).to(
         table.dtype
     )
+
+
+@part
+def resize_table_as_vit_pytorch(table: Tensor, size: tuple[int, int]) -> Tensor:
+    """As many places as ``size`` has from the start of the table, row by row: what vit-pytorch and CCT's code do, whatever lies where.
+
+    Raises:
+        ValueError: ``size`` has more places than the table.
+    """
+    height, width = size
+    rows, columns = map_size(table)
+    if height * width > rows * columns:
+        raise ValueError(
+            f"the table has {rows * columns} positions, too few for a grid {size}; resize it in another way"
+        )
+    places = rearrange(table, "b c h w -> b c (h w)").narrow(2, 0, height * width)
+    return rearrange(places, "b c (h w) -> b c h w", h=height)
 
 
 def grids_of_places(places: int) -> list[tuple[int, int]]:

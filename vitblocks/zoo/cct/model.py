@@ -23,6 +23,7 @@ from ...registry import part
 from ...residual import drop_path_schedule
 from ..sizes import embedded_grid, patch_grid
 from .layouts import LAYOUTS
+from .origins import ORIGINS
 from .parts import CompactBlock
 
 Positions: TypeAlias = Literal["sine", "learnable", "none"]
@@ -207,6 +208,8 @@ class CCT(CompactTransformer):
         embedding_dim, num_layers, num_heads, class_token, mlp_ratio, mlp_radio, num_classes, positional_embedding, dropout,
             attn_dropout, drop_path: see :class:`CompactTransformer`.
     """
+
+    origins = ORIGINS
 
     def __init__(
         self,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from torch import nn
+from torch import Tensor, nn
 
 from ...checkpoint.block import HF_BLOCK, TIMM_BLOCK
-from ...checkpoint.rules import KeyMap, Rule, Table, within
+from ...checkpoint.rules import Computed, KeyMap, Rule, Table, within
 from ...checkpoint.transforms import Concat, Inverted, PatchPixels, Same, Transform, Unsqueeze
 from ...embed import LinearEmbed, MapEmbed
+from ...pool import ClassPool
+from ...position import LearnedPosition
 from ...prefix import ClassToken
 
 if TYPE_CHECKING:
@@ -87,12 +89,22 @@ _CURRENT = (
 )
 
 
+def _no_token(model: ViT) -> Tensor:
+    table = cast(LearnedPosition, model.stages[0].get_submodule("layers.0")).table
+    return table.new_empty(0, table.shape[2])
+
+
 def vit_pytorch(model: ViT) -> Table:
-    """vit-pytorch's ViT with ``pool="cls"``: of 1.26 if the patches are normed before and after their Linear, otherwise of 0.26."""
+    """vit-pytorch's ViT: of 1.26 if the patches are normed before and after their Linear, otherwise of 0.26 with ``pool="cls"``.
+
+    That of 1.26 with ``pool="mean"`` has an empty table of class tokens.
+    """
     patches: Table = ()
     match model.embed:
         case LinearEmbed(proj=nn.Sequential()):
-            return _CURRENT
+            return (
+                _CURRENT if isinstance(model.pool, ClassPool) else (*_CURRENT, Computed("cls_token", None, _no_token))
+            )
         case LinearEmbed():
             patches = (Rule("to_patch_embedding.1.{p}", "embed.proj.{p}"),)
         case MapEmbed(conv=nn.Conv2d(kernel_size=(rows, columns), in_channels=channels)):

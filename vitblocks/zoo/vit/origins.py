@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from ...border import Origin, rate_of, refuse_unless, timm, transformers
+from ...border import Origin, activation_of, rate_of, refuse_unless, timm, transformers
 from ...checkpoint.rules import other_names
-from ...position import resize_table_as_timm
+from ...embed import LinearEmbed
+from ...pool import MeanPool
+from ...position import resize_table_as_timm, resize_table_as_vit_pytorch
+from ...position.resize import grids_of_places
 from .layouts import hf_vit
 
 if TYPE_CHECKING:
@@ -70,8 +73,79 @@ def read_hf_base(build: Callable[..., Model], module: Any) -> Model:
 
 _HF = "transformers.models.vit.modeling_vit"
 
+
+def read_vit_pytorch(build: Callable[..., Model], module: Any) -> Model:
+    """vit-pytorch's ViT of 1.26, whose mean is that of normed tokens, without a class token."""
+    blocks = {f"transformer.layers.{i}": block for i, block in enumerate(module.transformer.layers)}
+    settings = timm.alike(module, blocks, _block_of_vit_pytorch)
+    timm.refuse_identity(module, "to_latent", module.to_latent)
+    _, before, linear, after = module.to_patch_embedding
+    first = module.transformer.layers[0][0].norm
+    norm = timm.same_norm(
+        module,
+        {
+            "transformer.layers.0.0.norm": first,
+            "transformer.norm": module.transformer.norm,
+            "to_patch_embedding.1": before,
+            "to_patch_embedding.3": after,
+        },
+    )
+    dim, pixels, (rows, columns) = settings["dim"], linear.in_features, module.patch_size
+    # Positions are read row by row whatever the grid is, so that any grid of as many places computes the same.
+    height, width = grids_of_places(len(module.pos_embedding) - len(module.cls_token))[0]
+    model = build(
+        **settings,
+        image_size=(rows * height, columns * width),
+        patch_size=(rows, columns),
+        depth=len(blocks),
+        num_classes=0 if module.mlp_head is None else module.mlp_head.out_features,
+        pool=module.pool,
+        emb_dropout=rate_of(module.dropout),
+        embed=LinearEmbed(
+            (rows, columns),
+            dim,
+            channels=pixels // (rows * columns),
+            proj=nn.Sequential(norm(pixels), nn.Linear(pixels, dim), norm(dim)),
+        ),
+        resize=resize_table_as_vit_pytorch,
+    )
+    if module.pool == "mean":
+        model.norm, model.pool = norm(dim), MeanPool()
+    return model
+
+
+def _block_of_vit_pytorch(module: nn.Module, name: str, theirs: Any) -> dict[str, Any]:
+    attn, (norm2, fc1, activation, drop1, _, drop2) = theirs[0], theirs[1].net
+    refuse_unless(isinstance(attn.to_out, nn.Sequential), module, f"{name}.0.to_out", attn.to_out)
+    proj, drop = attn.to_out
+    rates = {rate_of(part) for part in (drop, drop1, drop2)}
+    refuse_unless(len(rates) == 1, module, f"drop rates of {name}", rates)
+    head_dim = attn.to_qkv.out_features // (3 * attn.heads)
+    refuse_unless(abs(attn.scale * head_dim**0.5 - 1) < 1e-6, module, f"{name}.0.scale", attn.scale)
+    return {
+        "dim": proj.out_features,
+        "heads": attn.heads,
+        "head_dim": head_dim,
+        "mlp_dim": fc1.out_features,
+        "qkv_bias": attn.to_qkv.bias is not None,
+        "norm": timm.same_norm(module, {f"{name}.0.norm": attn.norm, f"{name}.1.net.0": norm2}),
+        "activation": activation_of(activation),
+        "dropout": rates.pop(),
+        "attn_dropout": rate_of(attn.dropout),
+    }
+
+
+def _call_vit_pytorch(module: Any, images: Tensor) -> Tensor:
+    """Without a head it gives all tokens, which ours pools."""
+    output: Tensor = module(images)
+    if module.mlp_head is not None:
+        return output
+    return output[:, 0] if module.pool == "cls" else output.mean(dim=1)
+
+
 ORIGINS = {
     "timm.models.vision_transformer.VisionTransformer": Origin("timm", read_timm),
     f"{_HF}.ViTModel": Origin(other_names(hf_vit("")), read_hf_base, transformers.features_of_any_size),
     f"{_HF}.ViTForImageClassification": Origin(other_names(hf_vit("vit.")), read_hf, transformers.logits_of_any_size),
+    "vit_pytorch.vit.ViT": Origin("vit_pytorch", read_vit_pytorch, _call_vit_pytorch),
 }
