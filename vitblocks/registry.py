@@ -66,9 +66,20 @@ def variants() -> Variants:
     return table
 
 
-def list_models(pattern: str = "*") -> list[str]:
-    """The names of the published variants that match a shell pattern, sorted; every one by default."""
-    return sorted(name for name in variants() if fnmatchcase(name, pattern))
+def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
+    """The names of the published variants that match a shell pattern, sorted; every one by default.
+
+    With ``pretrained`` those of published weights, ``"vit_tiny_patch16_224.augreg_in21k"``: ``vitblocks.border.published()`` says where
+    they lie, under which licence, for how many classes, and what they want done to images.
+    """
+    names = _published() if pretrained else variants()
+    return sorted(name for name in names if fnmatchcase(name, pattern))
+
+
+def _published() -> Mapping[str, Any]:
+    from .border import published  # which builds models by their names
+
+    return published()
 
 
 _OURS = {
@@ -104,7 +115,6 @@ _OURS = {
 """What timm and vit-pytorch call an argument, and what it is called here."""
 
 _ELSEWHERE = {
-    "pretrained": "weights are fresh: put published ones in with vitblocks.checkpoint.load(model, state_dict, layout=...)",
     "checkpoint_path": "weights are fresh: put a file's in with vitblocks.checkpoint.load_file",
     "pretrained_cfg": "weights are fresh: put published ones in with vitblocks.checkpoint.load(model, state_dict, layout=...)",
     "features_only": "every model has feature_maps(image)",
@@ -118,21 +128,32 @@ _ELSEWHERE = {
 """Arguments of timm for which there is something else than an argument."""
 
 
-def create_model(name: str, num_classes: int | None = None, **overrides: Any) -> Model | CrossViT:
+def create_model(
+    name: str, num_classes: int | None = None, *, pretrained: bool = False, **overrides: Any
+) -> Model | CrossViT:
     """A published variant with fresh weights: a :class:`~vitblocks.Model`, or a :class:`~vitblocks.CrossViT`.
 
     Args:
-        name: as :func:`list_models` gives it.
+        name: as :func:`list_models` gives it, a variant or published weights of one.
         num_classes: as published if None, which is 1000 for most; 0 for features.
+        pretrained: with its published weights, downloaded (extra ``hub``). Another ``num_classes`` than theirs has a fresh head, another
+            ``image_size`` resized positions. :func:`vitblocks.load_model` takes other sources.
         overrides: arguments of the zoo class to change (``drop_path=0.1``, ``image_size=384``).
 
     Raises:
-        ValueError: no variant of this name; the message names close ones.
+        ValueError: no variant of this name, or no published weights of it; the message names close ones.
         TypeError: an override that the zoo class does not take; of those of timm and vit-pytorch the message says what is ours.
     """
     if not isinstance(name, str):
         raise TypeError(f"name must be one of vitblocks.list_models(), got {name!r}")
     table = variants()
+    weights = _published().get(name)
+    if pretrained or weights is not None:
+        from .border.published import weights_of
+
+        weights = weights_of(name)
+        overrides.setdefault("num_classes", weights.num_classes)
+        name = weights.variant
     if name not in table:
         close = get_close_matches(name, table, n=3)
         hint = f"did you mean {', '.join(close)}?" if close else "see vitblocks.list_models()"
@@ -146,7 +167,12 @@ def create_model(name: str, num_classes: int | None = None, **overrides: Any) ->
         options["img_size"] = options.pop("image_size")
     for word in options.keys() - taken:
         raise TypeError(f"{name} takes no {word!r}: {_instead(word, taken)}")
-    return variant.build(**options)
+    model = variant.build(**options)
+    if pretrained and weights is not None:
+        from .border.loading import load_published
+
+        load_published(weights, model)
+    return model
 
 
 def _taken(build: Callable[..., Any]) -> set[str]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..checkpoint import Adapt, compare, from_pretrained, load, read_checkpoint
 from ..checkpoint.pretrained import MOST_BYTES
 from ..checkpoint.report import Report
+from ..checkpoint.resizing import grids_of
 from ..registry import create_model, variants
 from .about import from_timm
 from .hub import CONFIG, folder_of, repository
@@ -61,16 +62,20 @@ def load_model(
     return model.eval()
 
 
-def load_published(row: Published, model: nn.Module, *, adapt: Adapt | None = None, **download: Any) -> Report:
-    """Put published weights into a model that was built as their variant."""
+def load_published(row: Published, model: Any, *, adapt: Adapt | None = None, **download: Any) -> Report:
+    """Put published weights into a model that was built as their variant, perhaps for other classes, and let it know of preprocessing."""
     folder = folder_of(row.hub, **download)
-    return load(model, folder, layout=None, resize=True, adapt=adapt)
+    grids = grids_of(_on_meta(row.variant, row.num_classes))
+    grid = None if grids == grids_of(model) else grids
+    report = load(model, folder, resize=True, grid=grid, adapt={"classes": "fresh", **(adapt or {})})
+    size = getattr(model, "image_size", None) or row.preprocessing.size
+    model.preprocessing = row.preprocessing.of_size(size).data()
+    return report
 
 
 def _from_table(row: Published, adapt: Adapt | None, **download: Any) -> Any:
     model: Any = create_model(row.variant, num_classes=row.num_classes)
     load_published(row, model, adapt=adapt, **download)
-    model.preprocessing = row.preprocessing.data()
     return model
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from math import floor, isfinite
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
@@ -71,6 +71,13 @@ class Preprocessing:
     def data(self) -> dict[str, Any]:
         """As plain JSON data, which ``Preprocessing(**data)`` reads."""
         return asdict(self)
+
+    def of_size(self, size: tuple[int, int]) -> Preprocessing:
+        """The same for images of another size: they are resized as much more or less."""
+        if self.resize is None or size == self.size:
+            return replace(self, size=size)
+        scaled = [floor(side * new / old) for side, new, old in zip(self.resize, size, self.size, strict=True)]
+        return replace(self, size=size, resize=(scaled[0], scaled[1]))
 
     def __call__(self, image: Image | Tensor | Any | str | os.PathLike[str] | Sequence[Any]) -> Tensor:
         """One image as ``(C, height, width)``, a list of them as ``(B, C, height, width)``, in float32.

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..folding import fold
 from ..folding.declared import declared
+from ..folding.fold import fold
 from ..folding.freezing import FrozenPosition
 from ..grid import Grid
 from ..norm import LayerNorm
