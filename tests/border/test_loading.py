@@ -62,14 +62,14 @@ def hub(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", [TIMM, f"hf-hub:{TIMM}", TIMM.removeprefix("timm/"), "vit_tiny_patch16_224"])
 def test_timms_repository(name: str, tiny: Any, hub: dict[str, Any]) -> None:
-    model = load_model(name, **hub)
+    model: Any = load_model(name, **hub)
     assert same(model, tiny)
     assert not model.training
     assert preprocess(model) == Preprocessing((224, 224), (248, 248), mean=(0.5,) * 3, std=(0.5,) * 3)
 
 
 def test_pretrained_by_our_name(tiny: Any, hub: dict[str, Any]) -> None:
-    model = load_model("vit_tiny_patch16_224", num_classes=7, **hub)
+    model: Any = load_model("vit_tiny_patch16_224", num_classes=7, **hub)
     assert model(torch.rand(1, 3, 224, 224)).shape == (1, 7)
     assert torch.equal(model.embed.get_parameter("conv.weight"), tiny.embed.get_parameter("conv.weight"))
 
@@ -95,7 +95,7 @@ def test_our_own_folder(tmp_path: Path) -> None:
     model = ViT(image_size=16, patch_size=4, num_classes=3, dim=8, depth=1, heads=2, mlp_dim=8)
     model.labels = ["a", "b", "c"]
     model.save_pretrained(tmp_path)
-    again = load_model(tmp_path)
+    again: Any = load_model(tmp_path)
     assert same(again, model)
     assert again.labels == model.labels
 

@@ -6,7 +6,9 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
+
+from typing_extensions import Unpack
 
 PREFIX = "hf-hub:"
 CONFIG = "config.json"
@@ -20,14 +22,24 @@ def repository(source: str) -> str | None:
     return name if re.fullmatch(r"[\w.-]+/[\w.-]+", name) else None
 
 
-def folder_of(source: str | os.PathLike[str], **download: Any) -> Path:
+class Download(TypedDict, total=False):
+    """Arguments of ``huggingface_hub.snapshot_download``."""
+
+    revision: str
+    token: str | bool
+    cache_dir: str | Path
+    local_files_only: bool
+    force_download: bool
+
+
+def folder_of(source: str | os.PathLike[str], **download: Unpack[Download]) -> Path:
     """A local folder with a model's files, downloaded where the source is no folder.
 
     Weights are taken as safetensors, and in PyTorch's own form where there are no others.
 
     Args:
         source: a folder, ``org/name`` or ``hf-hub:org/name``.
-        download: arguments of ``huggingface_hub.snapshot_download`` (``revision``, ``token``, ``cache_dir``, ``local_files_only``).
+        revision, token, cache_dir, local_files_only, force_download: of ``huggingface_hub.snapshot_download``.
 
     Raises:
         FileNotFoundError: it is neither a folder nor the name of a repository.
@@ -46,7 +58,7 @@ def folder_of(source: str | os.PathLike[str], **download: Any) -> Path:
     return folder
 
 
-def _snapshot(name: str, patterns: Sequence[str], download: dict[str, Any]) -> Path:
+def _snapshot(name: str, patterns: Sequence[str], download: Download) -> Path:
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:

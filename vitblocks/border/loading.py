@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from ..checkpoint import Adapt, compare, from_pretrained, load, read_checkpoint
 from ..checkpoint.pretrained import MOST_BYTES
@@ -18,7 +19,7 @@ from ..checkpoint.report import Report
 from ..checkpoint.resizing import grids_of
 from ..registry import create_model, variants
 from .about import from_timm
-from .hub import CONFIG, folder_of, repository
+from .hub import CONFIG, Download, folder_of, repository
 from .published import Published, published, weights_of
 
 CANDIDATES = 12
@@ -26,8 +27,12 @@ CANDIDATES = 12
 
 
 def load_model(
-    source: str | os.PathLike[str], *, num_classes: int | None = None, adapt: Adapt | None = None, **download: Any
-) -> Any:
+    source: str | os.PathLike[str],
+    *,
+    num_classes: int | None = None,
+    adapt: Adapt | None = None,
+    **download: Unpack[Download],
+) -> nn.Module:
     """A model of ours, built and loaded, in evaluation mode, with its preprocessing and labels where they are known.
 
     Args:
@@ -39,7 +44,7 @@ def load_model(
             - a file of weights. Which variant they are is found by their names and shapes.
         num_classes: for a fresh head; that of the weights if None.
         adapt: see :class:`~vitblocks.checkpoint.Adapt`.
-        download: see :func:`~vitblocks.border.folder_of`.
+        revision, token, cache_dir, local_files_only, force_download: see :func:`~vitblocks.border.folder_of`.
 
     Raises:
         FileNotFoundError: there is nothing of this name.
@@ -49,6 +54,7 @@ def load_model(
     """
     name = str(source)
     path = Path(source)
+    model: Any
     if path.is_file():
         model = _from_file(path, adapt)
     elif path.is_dir() or repository(name) is not None:
@@ -59,10 +65,11 @@ def load_model(
         raise FileNotFoundError(f"there is no file {source}")
     if num_classes is not None:
         model.reset_head(num_classes)
-    return model.eval()
+    loaded: nn.Module = model.eval()
+    return loaded
 
 
-def load_published(row: Published, model: Any, *, adapt: Adapt | None = None, **download: Any) -> Report:
+def load_published(row: Published, model: Any, *, adapt: Adapt | None = None, **download: Unpack[Download]) -> Report:
     """Put published weights into a model that was built as their variant, perhaps for other classes, and let it know of preprocessing."""
     folder = folder_of(row.hub, **download)
     grids = grids_of(_on_meta(row.variant, row.num_classes))
@@ -73,7 +80,7 @@ def load_published(row: Published, model: Any, *, adapt: Adapt | None = None, **
     return report
 
 
-def _from_table(row: Published, adapt: Adapt | None, **download: Any) -> Any:
+def _from_table(row: Published, adapt: Adapt | None, **download: Unpack[Download]) -> Any:
     model: Any = create_model(row.variant, num_classes=row.num_classes)
     load_published(row, model, adapt=adapt, **download)
     return model
