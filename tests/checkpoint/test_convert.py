@@ -194,7 +194,7 @@ def test_positions_are_resized_in_two_dimensions(layout: str, pool: str) -> None
     state = ck.export(source, layout)
     with pytest.raises(ValueError, match=r"misshaped: 1"):
         ck.load(target, state, layout=layout)
-    with pytest.raises(ValueError, match=r"may be 2x2, 1x4, 4x1: to resize it to 4x3, say grid=\(2, 2\)"):
+    with pytest.raises(ValueError, match=r"may be of 2x2 or 1x4 or 4x1 places: to resize it to 4x3, say grid=\(2, 2\)"):
         ck.load(target, state, layout=layout, resize=True)
     report = ck.load(target, state, layout=layout, resize=True, grid=2)
     assert report.ok
@@ -243,7 +243,7 @@ def test_relative_bias_is_resized_and_other_differences_are_not() -> None:
     torch.testing.assert_close(places[:, 0], places[:, 4])  # and alike in every column
     assert ck.load(small, {"t": rows}, layout=table, resize=True).resized == ()
     for wrong in (torch.zeros(25, 3), torch.zeros(24, 2), torch.zeros(25, 2, 1), torch.zeros(0, 2)):
-        with pytest.raises(ValueError, match=r"misshaped|may be 2x2"):
+        with pytest.raises(ValueError, match=r"misshaped|may be of 2x2"):
             ck.load(target, {"t": wrong}, layout=table, resize=True)
 
 

@@ -11,10 +11,12 @@ import pytest
 import torch
 from torch import nn
 
+from tests.zoo.tiny import TINY
 from vitblocks import (
     CCT,
     MAE,
     DistanceBias,
+    PiT,
     RelativeBias,
     SinePosition1d,
     SinePosition2d,
@@ -23,7 +25,7 @@ from vitblocks import (
     checkpoint as ck,
 )
 from vitblocks.checkpoint.tensor_file import read_tensors, write_tensors
-from vitblocks.position.resize import resize_table_as_dino
+from vitblocks.position.resize import resize_table, resize_table_as_dino
 
 ALIKE = [ck.Rule("{p}", "{p}")]
 TABLE = "stages.0.layers.1.table"
@@ -87,7 +89,7 @@ def test_grids_of_anybodys(text: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"x\.safetensors, grids: "):
         ck.load_file(vit(8), path)
     rewritten(path, grids=json.dumps({TABLE: [3, 5]}))
-    with pytest.raises(ValueError, match=r"x\.safetensors.*\n.*\n.*are no grid of 3x5, but 2x2, 1x4, 4x1"):
+    with pytest.raises(ValueError, match=r"x\.safetensors.*\n.*\n.*it is of 2x2 or 1x4 or 4x1 places, not of 3x5"):
         ck.load_file(vit(16), path, resize=True)
 
 
@@ -117,11 +119,11 @@ def test_a_table_of_a_square_number_of_places_for_a_square_is_taken_for_square_a
 def test_every_other_grid_has_to_be_told(old: Any, new: Any, strict: bool) -> None:
     source, target = vit(old), vit(new)
     state, before = ck.export(source, "official"), {key: value.clone() for key, value in target.state_dict().items()}
-    with pytest.raises(ValueError, match=r"pos_embed: it has .*, which may be .*say grid="):
+    with pytest.raises(ValueError, match=r"pos_embed: it may be of .* places.*say grid="):
         ck.load(target, state, layout="official", resize=True, strict=strict)
     for grid, said in (
-        ((7, 7), "are no grid of 7x7"),
-        ({"head.bias": 7, TABLE: (7, 7)}, "are no grid of 7x7"),
+        ((7, 7), "places, not of 7x7"),
+        ({"head.bias": 7, TABLE: (7, 7)}, "places, not of 7x7"),
         ({"nowhere": 2}, "grid must name entries of the model, got 'nowhere'"),
         (
             {"head.bias": (7, 7), TABLE: source.stages[0].layers[1].grid},
@@ -233,3 +235,34 @@ def test_an_encoder_that_mae_trained_at_another_size() -> None:
         report = ck.load(vit(32), entries, layout="official", strict=False, resize=True, grid=4)
         assert {key for entry in report.missing for key in entry.ours} == {"head.weight", "head.bias"}
         assert not report.misshaped
+
+
+# Tables that lie otherwise in theirs
+
+
+@pytest.mark.parametrize("layout", ["timm", "official"])
+def test_a_map_of_positions_shows_its_grid(layout: str) -> None:
+    def pit(size: Any) -> PiT:
+        dims: dict[str, Any] = {"dim": 8, "depth": (1, 1), "heads": (2, 2), "mlp_dim": 16}
+        return PiT(image_size=size, patch_size=4, num_classes=3, **dims).eval()
+
+    source = pit((32, 8))
+    for size in ((16, 16), (64, 8), (16, 8)):
+        target = pit(size)
+        with pytest.raises(ValueError, match=r"misshaped: 1\n    pos_embed is \(1, 8, \d+, \d+\), must be"):
+            ck.load(target, ck.export(source, layout), layout=layout)
+        report = ck.load(target, ck.export(source, layout), layout=layout, resize=resize_table)
+        ((key, old),), ((_, new),) = ck.grids_of(source).items(), ck.grids_of(target).items()
+        assert report.resized == ((key, old, new, False),)
+        torch.testing.assert_close(target(torch.ones(1, 3, *size)), source(torch.ones(1, 3, *size)))
+
+
+@pytest.mark.parametrize("layout", ["timm", "official"])
+def test_a_flat_table_of_distances_may_be_of_several_grids(layout: str) -> None:
+    source, target = (TINY["LeViT"].build(image_size=size) for size in (32, 64))
+    with pytest.warns(UserWarning, match="taken for square"):
+        assert ck.load(target, ck.export(source, layout), layout=layout, resize=True).resized
+    other = TINY["LeViT"].build(image_size=(64, 32))
+    with pytest.raises(ValueError, match=r"it may be of \d+x\d+ or .* places: to resize it"):
+        ck.load(other, ck.export(source, layout), layout=layout, resize=True)
+    assert ck.load(other, ck.export(source, layout), layout=layout, resize=True, grid=ck.grids_of(source)).resized

@@ -114,7 +114,7 @@ def test_weights_travel_between_sizes(layout: str) -> None:
     """Resized at load, the biases are those that the model would resize as it runs."""
     source, image = awake(tiny()), torch.randn(1, 3, 144, 112)
     target = tiny(image_size=(144, 112)).eval()
-    report = ck.load(target, ck.export(source, layout), layout=layout, resize=True)
+    report = ck.load(target, ck.export(source, layout), layout=layout, resize=True, grid=ck.grids_of(source))
     assert len(report.resized) == 6
     torch.testing.assert_close(target(image), source(image))
     with pytest.raises(ValueError, match="attention_biases"):

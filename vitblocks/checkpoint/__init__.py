@@ -33,7 +33,8 @@ A key map is a sequence of :class:`Rule` and :class:`Computed`, or a function ``
   the others. Hugging Face's files have names that their modules had before transformers 5.
 - ``within(theirs, ours, rules)`` puts a table for one block under a prefix on both sides.
 - Transforms (:mod:`~vitblocks.checkpoint.transforms`) have a forward (theirs to ours) and an inverse: ``Concat``, ``Unsqueeze``,
-  ``Permute``, ``Reshape``, ``Reorder``, ``PatchPixels``, ``Tied``, ``Compose``, ``Inverted``, and ``Functions`` for anything else.
+  ``Permute``, ``Reshape``, ``Reorder``, ``PatchPixels``, ``Tied``, ``Compose``, ``Inverted``, and ``Functions`` for anything else; an
+  ``OnGrid`` for a table of positions that lies otherwise in theirs, so that it can be resized.
 - ``Computed`` declares a key of theirs that we do not hold, because it can be computed: ignored on load, computed on export.
 """
 
@@ -43,6 +44,7 @@ from .convert import compare, convert, export, layouts, load
 from .pretrained import from_pretrained, push_to_hub, save_pretrained
 from .reading import read_checkpoint
 from .report import Misshaped, Missing, Report
+from .resizing import grids_of
 from .rules import Computed, KeyMap, Rule, other_names, within
 from .storage import load_file, save
 from .transforms import (
@@ -50,6 +52,7 @@ from .transforms import (
     Concat,
     Functions,
     Inverted,
+    OnGrid,
     PatchPixels,
     Permute,
     Reorder,
@@ -72,6 +75,7 @@ __all__ = [
     "KeyMap",
     "Misshaped",
     "Missing",
+    "OnGrid",
     "PatchPixels",
     "Permute",
     "Reorder",
@@ -87,6 +91,7 @@ __all__ = [
     "convert",
     "export",
     "from_pretrained",
+    "grids_of",
     "heads_from_fastest",
     "heads_from_interleaved",
     "layouts",

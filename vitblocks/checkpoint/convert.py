@@ -64,8 +64,9 @@ def load(
         resize: resize position tables that were made for another grid, in two dimensions. True does it as the code does that the layout is
             named after: learned positions antialiased for ``timm``, plainly for ``hf``, otherwise in the way of the part. A function, such
             as :func:`~vitblocks.position.resize_table`, resizes learned positions in its own way.
-        grid: the (height, width) that they were made for: one of all, or of each by its key of ours. Without it a table of a square
-            number of places is taken for square if the model's grid is square, with a warning; every other has to be told.
+        grid: the (height, width) that they were made for: one of all, or of each by its key of ours, such as ``grids_of(model)`` of a
+            model of that size. Without it a table of a square number of places is taken for square if the model's grid is square, with a
+            warning; every other has to be told.
         check_values: refuse NaN and infinity, integers and bools for weights, and numbers out of the range of the model's dtype.
             Complex, sparse and quantized tensors are refused in any case.
         adapt: what of weights for other classes, channels or patches is fitted, and how: see :class:`~vitblocks.checkpoint.Adapt`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, runtime_checkable
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..grid import Size, to_pair
 from ..position.resize import Resize, resize_table, resize_table_as_timm
+from .transforms import OnGrid, Transform
 from .wrapping import plain_name
 
 GridSize: TypeAlias = tuple[int, int]
@@ -98,32 +99,67 @@ def grids_of(model: nn.Module) -> dict[str, GridSize]:
     return {plain_name(model, f"{name}.table" if name else "table"): part.grid for name, part in parts}
 
 
-def fit(part: Placed, key: str, value: Tensor, resizing: Resizing) -> Fitted | str:
+@dataclass(frozen=True)
+class Given:
+    """A table of a checkpoint, as ours.
+
+    Attributes:
+        grids: those that it can have been made for.
+        on: the table for one of them.
+        same: whether it has the shape that the model's has, in the checkpoint.
+    """
+
+    grids: list[GridSize]
+    on: Callable[[GridSize], Tensor]
+    same: bool
+
+
+def given(part: Placed, transform: Transform, table: Tensor, same: bool) -> Given | None:
+    """A table of theirs as ours; None if the transform does not take one of this shape."""
+    try:
+        if isinstance(transform, OnGrid):
+            made = {grid: transform.on(grid).forward((table,))[0] for grid in transform.grids_of(table)}
+            return Given([grid for grid, ours in made.items() if grid in part.grids_of(ours)], made.__getitem__, same)
+        (ours,) = transform.forward((table,))
+        return Given(part.grids_of(ours), lambda grid: ours, same)
+    except (ValueError, RuntimeError, IndexError):
+        return None  # a transform made for our sizes: nothing to resize
+
+
+def fit(part: Placed, key: str, table: Given, resizing: Resizing) -> Fitted | str:
     """A table as one for the part's own grid, or why that is not to be.
 
     Raises:
         ValueError: the table can be for several grids and nobody told which, or was told a grid that it cannot be for.
     """
-    same = value.shape == part.table.shape
-    grids = part.grids_of(value)
+    grids = table.grids
     if getattr(part, "fixed", False):
-        if same and (part.grid in grids or not grids):
-            return Fitted(value, part.grid)
-        return Fitted(part.resized(value, grids[0]), grids[0], "recomputed") if grids else "not what its formula gives"
+        if table.same and (part.grid in grids or not grids):
+            return Fitted(table.on(part.grid), part.grid)
+        return (
+            Fitted(part.resized(table.on(grids[0]), grids[0]), grids[0], "recomputed")
+            if grids
+            else "not what its formula gives"
+        )
     told = resizing.of(key)
-    if same and (told in (None, part.grid) or (told not in grids and key not in resizing.written)):
-        return Fitted(value, part.grid)
+    if (
+        table.same
+        and part.grid in grids
+        and (told in (None, part.grid) or (told not in grids and key not in resizing.written))
+    ):
+        return Fitted(table.on(part.grid), part.grid)
     if not grids:
         return ""
     if told is not None and told not in grids:
-        raise ValueError(f"it has {_places(value)}, which are no grid of {_by(told)}, but {_all(grids)}")
+        raise ValueError(f"it is of {_all(grids)} places, not of {_by(told)}")
     if not resizing.asked:
-        return f"for a grid of {_by(told)}, must be for {_by(part.grid)}" if same and told else ""
-    grid = told or _only(part, value, grids)
-    return Fitted(part.resized(value, grid, resizing.how), grid, "resized" if told or len(grids) == 1 else "guessed")
+        return f"for a grid of {_by(told)}, must be for {_by(part.grid)}" if table.same and told else ""
+    grid = told or _only(part, grids)
+    how = "resized" if told or len(grids) == 1 else "guessed"
+    return Fitted(part.resized(table.on(grid), grid, resizing.how), grid, how)
 
 
-def _only(part: Placed, value: Tensor, grids: list[GridSize]) -> GridSize:
+def _only(part: Placed, grids: list[GridSize]) -> GridSize:
     """The grid of a table of which only the number of places is known.
 
     A square one where ours is square, too: that is how models are published. Everything else would be a guess.
@@ -132,13 +168,8 @@ def _only(part: Placed, value: Tensor, grids: list[GridSize]) -> GridSize:
     if len(grids) == 1 or square:
         return grids[0]
     raise ValueError(
-        f"it has {_places(value)}, which may be {_all(grids)}: to resize it to {_by(part.grid)}, say grid={grids[0]} "
-        "or whichever it was made for"
+        f"it may be of {_all(grids)} places: to resize it to {_by(part.grid)}, say grid={grids[0]} or whichever it was made for"
     )
-
-
-def _places(table: Tensor) -> str:
-    return f"the shape {tuple(table.shape)}"
 
 
 def _by(grid: GridSize) -> str:
@@ -146,4 +177,4 @@ def _by(grid: GridSize) -> str:
 
 
 def _all(grids: list[GridSize]) -> str:
-    return ", ".join(map(_by, grids))
+    return " or ".join(map(_by, grids))

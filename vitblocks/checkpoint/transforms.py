@@ -27,6 +27,18 @@ class Transform:
         raise NotImplementedError(f"{type(self).__name__} must define inverse")
 
 
+class OnGrid(Transform):
+    """A transform of a table of positions that depends on its grid: ``grids_of`` tells those of a table, ``on`` gives that for one."""
+
+    def grids_of(self, table: Tensor) -> list[tuple[int, int]]:
+        """The grids that this table of theirs can have been made for, the nearest to a square first; none if it is no such table."""
+        raise NotImplementedError(f"{type(self).__name__} must define grids_of")
+
+    def on(self, grid: tuple[int, int]) -> OnGrid:
+        """The transform of a table that was made for ``grid``."""
+        raise NotImplementedError(f"{type(self).__name__} must define on")
+
+
 @dataclass(frozen=True)
 class Same(Transform):
     """The same tensors."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .entries import entries_of
 from .report import Misshaped, Missing, Report, Resized, section
-from .resizing import Fitted, Placed, Resizing, fit
+from .resizing import Fitted, Placed, Resizing, fit, given
 from .rules import Pair, Pairing
 from .transforms import Tensors
 from .values import cast, refused
@@ -103,14 +103,14 @@ class _Translation:
         """Theirs as ours, or None if their shapes are others."""
         expected = _expected_shapes(pair, self.targets)
         found = tuple(tuple(value.shape) for value in theirs)
-        table = self._table(pair, theirs)
-        if table is None:
+        part = self._part(pair)
+        table = given(part, pair.transform, theirs[0], found == expected) if part else None
+        if part is None or table is None:
             if found == expected:
                 return pair.transform.forward(theirs)
             self.misshaped.append(Misshaped(pair.ours, pair.theirs, expected, found))
             return None
-        part, value = table
-        fitted = fit(part, self.names[pair.ours[0]], value, self.resizing)
+        fitted = fit(part, self.names[pair.ours[0]], table, self.resizing)
         if not isinstance(fitted, Fitted):
             self.misshaped.append(Misshaped(pair.ours, pair.theirs, expected, found, fitted))
             return None
@@ -121,16 +121,12 @@ class _Translation:
             self.resized.append(Resized(pair.ours[0], fitted.grid, part.grid, fitted.how == "guessed"))
         return (fitted.value,)
 
-    def _table(self, pair: Pair, theirs: Tensors) -> tuple[Placed, Tensor] | None:
-        """The part whose table of positions a pair is, and the table as ours; None if it is none."""
+    def _part(self, pair: Pair) -> Placed | None:
+        """The part whose table of positions a pair is; None if it is none."""
         owner, _, name = pair.ours[0].rpartition(".")
         part = self.model.get_submodule(owner)
-        if name != "table" or len(pair.ours) != 1 or len(theirs) != 1 or not isinstance(part, Placed):
-            return None
-        try:
-            return part, pair.transform.forward(theirs)[0]
-        except (ValueError, RuntimeError, IndexError):
-            return None  # a transform made for our sizes: nothing to resize
+        alone = name == "table" and len(pair.ours) == len(pair.theirs) == 1
+        return part if alone and isinstance(part, Placed) else None
 
 
 def _expected_shapes(pair: Pair, targets: Mapping[str, Tensor]) -> tuple[tuple[int, ...], ...]:

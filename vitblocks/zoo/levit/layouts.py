@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isqrt, prod
+from math import prod
 from typing import TYPE_CHECKING, cast
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.func import functional_call
 
 from ...attention import Attention
 from ...block import Block
 from ...checkpoint.rules import Computed, KeyMap, Rule, Table
-from ...checkpoint.transforms import Functions, Same, Tensors, Transform, heads_from_interleaved
+from ...checkpoint.transforms import OnGrid, Same, Tensors, Transform, heads_from_interleaved
 from ...position import DistanceBias
+from ...position.resize import grids_of_places
 
 if TYPE_CHECKING:
     from .model import LeViT, LeViTStage
@@ -35,15 +37,23 @@ _TIMM = Names("linear", "q.ln", "proj.ln", "ln1", "ln2")
 _OFFICIAL = Names("c", "q.1", "proj.1", "0", "2")
 
 
-def flat_table(bias: DistanceBias) -> Functions:
+@dataclass(frozen=True)
+class FlatTable(OnGrid):
     """Theirs is ``(heads, H*W)``, row-major by distance: what the authors' order of first appearance comes to."""
 
-    def to_ours(theirs: Tensors) -> Tensors:
-        (table,) = theirs
-        side = isqrt(table.shape[1])  # of a table made for another grid, which must have been square
-        return (table.unflatten(1, bias.grid if table.shape[1] == prod(bias.grid) else (side, side)),)
+    grid: tuple[int, int]
 
-    return Functions(to_ours, lambda ours: (ours[0].flatten(1),))
+    def forward(self, theirs: Tensors) -> Tensors:
+        return tuple(rearrange(x, "heads (h w) -> heads h w", h=self.grid[0], w=self.grid[1]) for x in theirs)
+
+    def inverse(self, ours: Tensors) -> Tensors:
+        return tuple(rearrange(x, "heads h w -> heads (h w)") for x in ours)
+
+    def grids_of(self, table: Tensor) -> list[tuple[int, int]]:
+        return grids_of_places(table.shape[1]) if table.dim() == 2 else []
+
+    def on(self, grid: tuple[int, int]) -> FlatTable:
+        return FlatTable(grid)
 
 
 def distance_index(bias: DistanceBias) -> Tensor:
@@ -73,7 +83,7 @@ def attention_rules(names: Names, attn: Attention, theirs: str, ours: str) -> Ta
     qkv = heads_from_interleaved(attn.heads, (attn.head_dim, attn.head_dim, attn.value_dim))
     kv = heads_from_interleaved(attn.heads, (attn.head_dim, attn.value_dim))
     return (
-        Rule(f"{theirs}.attention_biases", f"{ours}.position_bias.table", flat_table(bias)),
+        Rule(f"{theirs}.attention_biases", f"{ours}.position_bias.table", FlatTable(bias.grid)),
         *linear_norm(names, f"{theirs}.qkv", f"{ours}.qkv", qkv),
         *linear_norm(names, f"{theirs}.{names.q}", f"{ours}.q"),
         *linear_norm(names, f"{theirs}.kv", f"{ours}.kv", kv),

@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from einops import rearrange
+from torch import Tensor
 
 from ...checkpoint.rules import KeyMap, Rule, Table
-from ...checkpoint.transforms import Functions
+from ...checkpoint.transforms import OnGrid, Tensors
+from ...grid import map_size
 from ...position import LearnedPosition
 
 if TYPE_CHECKING:
     from .model import PiT
 
 
-def table_from_map(grid: tuple[int, int]) -> Functions:
+@dataclass(frozen=True)
+class TableFromMap(OnGrid):
     """Theirs is a map ``(1, C, H, W)``, ours a table ``(1, H*W, C)``."""
-    return Functions(
-        lambda theirs: tuple(rearrange(x, "b c h w -> b (h w) c") for x in theirs),
-        lambda ours: tuple(rearrange(x, "b (h w) c -> b c h w", h=grid[0]) for x in ours),
-    )
+
+    grid: tuple[int, int]
+
+    def forward(self, theirs: Tensors) -> Tensors:
+        return tuple(rearrange(x, "b c h w -> b (h w) c") for x in theirs)
+
+    def inverse(self, ours: Tensors) -> Tensors:
+        return tuple(rearrange(x, "b (h w) c -> b c h w", h=self.grid[0]) for x in ours)
+
+    def grids_of(self, table: Tensor) -> list[tuple[int, int]]:
+        return [map_size(table)] if table.dim() == 4 else []
+
+    def on(self, grid: tuple[int, int]) -> TableFromMap:
+        return TableFromMap(grid)
 
 
 def _shared(model: PiT) -> Table:
     position = next(part for part in model.modules() if isinstance(part, LearnedPosition))
     return (
         Rule("cls_token", "stages.0.class_token.token"),
-        Rule("pos_embed", "stages.0.learned_position.table", table_from_map(position.grid)),
+        Rule("pos_embed", "stages.0.learned_position.table", TableFromMap(position.grid)),
         Rule("patch_embed.{p}", "embed.{p}"),
         Rule("transformers.{s}.blocks.{b}.{p}", "stages.{s}.blocks.{b}.{p}"),
         Rule("norm.{p}", "norm.{p}"),
