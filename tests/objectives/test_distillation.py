@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -181,6 +182,24 @@ class Pair(nn.Module):
 def test_bad_arguments(options: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         DistillWrapper(student(), teacher(), **options)
+
+
+class WithLogits(nn.Module):
+    """A teacher as transformers' models are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = teacher()
+
+    def forward(self, images: Tensor) -> SimpleNamespace:
+        return SimpleNamespace(logits=self.inner(images), hidden_states=None)
+
+
+def test_a_teacher_may_give_an_output_with_logits() -> None:
+    model, gives = student(), WithLogits()
+    images, labels = torch.rand(4, 3, 16, 16), torch.arange(4)
+    expected = DistillWrapper(model, gives.inner)(images, labels)
+    assert torch.equal(DistillWrapper(model, gives)(images, labels), expected)
 
 
 def test_bad_teachers() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -18,10 +19,12 @@ from ..checkpoint.pretrained import MOST_BYTES
 from ..checkpoint.report import Report
 from ..checkpoint.resizing import grids_of
 from ..registry import create_model, variants
-from .about import from_timm
+from .about import from_hf, from_timm
+from .configs import labels_of, reader_of
 from .hub import CONFIG, Download, folder_of, repository
 from .published import Published, published, weights_of
 
+PREPROCESSOR = "preprocessor_config.json"
 CANDIDATES = 12
 """How many variants of about as many parameters are compared with a file that comes without a config."""
 
@@ -94,6 +97,8 @@ def _from_folder(folder: Path, adapt: Adapt | None) -> Any:
         return from_pretrained(folder)
     if isinstance(config.get("architecture"), str):
         return _from_timm(folder, config, adapt)
+    if "architectures" in config:
+        return _from_hf(folder, config, adapt)
     raise ValueError(
         f"{path} must be of vitblocks, timm or transformers, it has {', '.join(map(repr, sorted(config)))[:200]}"
     )
@@ -122,6 +127,27 @@ def _from_timm(folder: Path, config: Mapping[str, Any], adapt: Adapt | None) -> 
     labels = about.get("label_names")
     if isinstance(labels, list) and len(labels) == classes:
         model.labels = list(map(str, labels))
+    return model
+
+
+def _from_hf(folder: Path, config: Mapping[str, Any], adapt: Adapt | None) -> Any:
+    """transformers' config and weights, and its preprocessing where that lies beside them."""
+    try:
+        model: Any = reader_of(config)(config)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{folder / CONFIG}: {error}") from error
+    report = load(model, read_checkpoint(folder), layout="hf", strict=False, adapt=adapt)
+    if report.missing or report.misshaped:
+        raise ValueError(f"{folder}: {report}")
+    if report.unexpected:  # such as a pooler beside a classifier that does not use it
+        warnings.warn(f"{folder}: the model has no place for {', '.join(report.unexpected[:10])}", stacklevel=4)
+    model.labels = labels_of(config)
+    path = folder / PREPROCESSOR
+    if path.is_file():
+        try:
+            model.preprocessing = from_hf(_json(path)).data()
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise ValueError(f"{path}: {error}") from error
     return model
 
 

@@ -42,8 +42,8 @@ class DistillWrapper(Pretrained, nn.Module):
 
     Args:
         student: a :class:`~vitblocks.Model` whose head is two :class:`~vitblocks.AveragedHeads`.
-        teacher: any module ``images -> (B, num_classes)`` logits. It is put in evaluation mode, where it stays after ``train()``, and
-            its parameters stop requiring gradients.
+        teacher: any module ``images -> (B, num_classes)`` logits, or an output that has them as ``logits``. It is put in evaluation mode,
+            where it stays after ``train()``, and its parameters stop requiring gradients.
         temperature: of the soft distillation.
         alpha: the share of the distillation.
         hard: distil the teacher's decision rather than its distribution; ``temperature`` then has no effect.
@@ -91,6 +91,7 @@ class DistillWrapper(Pretrained, nn.Module):
         check_labels(labels, logits)
         with torch.no_grad():
             taught = self.teacher(images)
+        taught = getattr(taught, "logits", taught)  # transformers' models give them among other things
         if not isinstance(taught, Tensor) or taught.shape != distilled.shape:
             found = tuple(taught.shape) if isinstance(taught, Tensor) else type(taught).__name__
             raise ValueError(f"teacher must give logits {tuple(distilled.shape)}, as many as the student, got {found}")

@@ -24,6 +24,7 @@ from ...prefix import ClassToken, PerToken
 from ...registry import Variant, Variants, part
 from ...residual import drop_path_schedule
 from ..sizes import patch_grid, prefix_count
+from .configs import CONFIGS
 from .layouts import LAYOUTS
 from .origins import ORIGINS
 
@@ -86,6 +87,7 @@ class ViT(Model):
 
     layouts = LAYOUTS
     origins = ORIGINS
+    configs = CONFIGS
 
     def __init__(
         self,
