@@ -6,10 +6,10 @@ from .mutations import checkpoints, files
 
 
 def test_checkpoints_changed_at_random() -> None:
-    found = checkpoints(150, seed=0)
+    found = checkpoints(100, seed=0)
     assert found.keys() == {"loaded", "ValueError", "TypeError"}, found
 
 
 def test_files_changed_at_random() -> None:
-    found = files(50, seed=0)
+    found = files(25, seed=0)
     assert found.keys() == {"loaded", "ValueError"}, found
