@@ -33,17 +33,24 @@ def describe(model: nn.Module) -> Description:
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
-    found = _call(model, "", ())
+    return _whole(model, "")
+
+
+def _whole(model: nn.Module, start: str) -> Description:
+    """:func:`describe` of a module that lies at ``start`` in the model that was asked for."""
+    found = _call(model, start, ())
     tree = Tree(model)
-    changed, shared = _differences(tree, Tree(_remake(found)))
+    changed, shared = _differences(tree, Tree(_remake(found)), start)
     if changed or shared:
         if "" in changed:
-            raise ValueError(_about(model, "", "its arguments no longer make a module like it"))
+            raise ValueError(_about(model, start, "its arguments no longer make a module like it"))
         found |= {key: value for key, value in (("changed", changed), ("shared", shared)) if value}
-        left, unshared = _differences(tree, Tree(_remake(found)))
+        left, unshared = _differences(tree, Tree(_remake(found)), start)
         if left or unshared:
             path = next(iter({**left, **unshared}))
-            raise ValueError(_about(tree.modules.get(path, model), path, "it was changed in a way that cannot be told"))
+            raise ValueError(
+                _about(tree.modules.get(path, model), join(start, path), "it was changed in a way that cannot be told")
+            )
     return found
 
 
@@ -131,16 +138,18 @@ def _within(form: Description, change: Callable[[Any], Any]) -> Description:
     return found
 
 
-def _differences(tree: Tree, fresh: Tree) -> tuple[dict[str, Any], dict[str, str]]:
+def _differences(tree: Tree, fresh: Tree, start: str) -> tuple[dict[str, Any], dict[str, str]]:
     """What of a model is another module than in a fresh one, described, and what is one and the same that is not in a fresh one."""
     changed: dict[str, Any] = {}
     now, then = aliases(tree), aliases(fresh)
     apart = then.keys() - now.keys()
-    _compare(tree, fresh, "", changed, set(now), apart)
+    _compare(tree, fresh, "", changed, set(now), apart, start)
     within = [f"{path}." for path in changed]
     for path in apart - tree.modules.keys():
         if not path.startswith(tuple(within)):
-            raise ValueError(f"{path} cannot be described: it was made the same as {then[path]}, and no longer is")
+            raise ValueError(
+                f"{join(start, path)} cannot be described: it was made the same as {then[path]}, and no longer is"
+            )
     # What is shared within a module that was changed is said where that is described.
     shared = {
         path: first
@@ -150,17 +159,19 @@ def _differences(tree: Tree, fresh: Tree) -> tuple[dict[str, Any], dict[str, str
     return changed, shared
 
 
-def _compare(tree: Tree, fresh: Tree, path: str, changed: dict[str, Any], shared: set[str], apart: set[str]) -> None:
+def _compare(
+    tree: Tree, fresh: Tree, path: str, changed: dict[str, Any], shared: set[str], apart: set[str], start: str
+) -> None:
     if path in shared:
         return
     module, other = tree.modules[path], fresh.modules[path]
     now, then = tree.children(path), fresh.children(path)
     in_order = [name for name in now if name in then] == [name for name in then if name in now]
     if path in apart or _kind(module) != _kind(other) or not in_order:
-        changed[path] = describe(module) if path else {}
+        changed[path] = _whole(module, join(start, path)) if path else {}
         return
-    _check_tensors(module, other, path)
-    _check_attributes(module, other, path)
+    _check_tensors(module, other, join(start, path))
+    _check_attributes(module, other, join(start, path))
     for name in then:
         if name not in now:
             inner = join(path, name)
@@ -168,9 +179,9 @@ def _compare(tree: Tree, fresh: Tree, path: str, changed: dict[str, Any], shared
     for name in now:
         inner = join(path, name)
         if name in then:
-            _compare(tree, fresh, inner, changed, shared, apart)
+            _compare(tree, fresh, inner, changed, shared, apart, start)
         elif inner not in shared:
-            changed[inner] = describe(tree.modules[inner])
+            changed[inner] = _whole(tree.modules[inner], join(start, inner))
 
 
 def _kind(module: nn.Module) -> Any:

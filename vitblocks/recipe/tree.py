@@ -8,7 +8,7 @@ from torch import nn
 
 
 def join(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
+    return f"{path}.{name}" if path and name else path or name
 
 
 class Tree:
