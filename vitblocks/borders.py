@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from functools import wraps
 from inspect import signature
+from re import findall
 from typing import Any, NamedTuple
 
 import torch
@@ -154,19 +155,30 @@ def _first(names: tuple[str, ...], args: tuple[Any, ...], options: dict[str, Any
 
 def _mistake(error: Exception, part: nn.Module, x: Tensor, name: str, axis: int) -> Exception | None:
     """What is wrong with the argument, if that is why PyTorch raised."""
-    if isinstance(error, (torch.OutOfMemoryError, NotImplementedError, RecursionError)) or not isinstance(x, Tensor):
+    foreign = isinstance(error, (torch.OutOfMemoryError, NotImplementedError, RecursionError))
+    if foreign or not isinstance(error, (RuntimeError, IndexError)) or not isinstance(x, Tensor):
         return None
     kind = type(part).__name__
     first = next((p for p in part.parameters() if p.is_floating_point()), None)
-    if first is not None and first.device != x.device:
+    words = str(error)
+    if first is not None and first.device != x.device and "device" in words:
         return ValueError(f"{name} lies on {x.device}, the weights of {kind} on {first.device}: move one of them")
-    if first is not None and first.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
+    if (
+        first is not None
+        and first.dtype != x.dtype
+        and any(word in words for word in ("type", "Float", "Double", "Half"))
+    ):
         return TypeError(f"{name} is of {x.dtype}, the weights of {kind} of {first.dtype}: convert one of them")
     wanted = _channels(part, name)
-    if wanted is not None and x.shape[axis] != wanted:
+    # PyTorch's own words have both numbers where that is it, and not something deeper inside.
+    if (
+        wanted is not None
+        and x.shape[axis] != wanted
+        and {str(wanted), str(x.shape[axis])} <= set(findall(r"\d+", words))
+    ):
         return ValueError(f"{name} must have {wanted} channels for this {kind}, got shape {tuple(x.shape)}")
-    if type(error).__name__ == "EinopsError" or any(words in str(error) for words in _ABOUT_SHAPES):
-        first_line = str(error).strip().splitlines()[0]
+    if type(error).__name__ == "EinopsError" or any(said in words for said in _ABOUT_SHAPES):
+        first_line = words.strip().splitlines()[0]
         return ValueError(
             f"this {kind} does not take {name} of shape {tuple(x.shape)}, or its parts not one another: {first_line}"
         )

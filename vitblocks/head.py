@@ -8,6 +8,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
+from .checks import check_count, check_int
 from .init import trunc_normal_linear
 from .registry import part
 
@@ -16,10 +17,10 @@ def linear_head(dim: int, num_classes: int) -> nn.Module:
     """A Linear to ``num_classes`` logits, or the features themselves with ``num_classes=0``.
 
     Raises:
-        ValueError: ``num_classes`` is negative.
+        ValueError: ``num_classes`` is negative, or ``dim`` not positive.
     """
-    if num_classes < 0:
-        raise ValueError(f"num_classes must be at least 0, got {num_classes}")
+    check_int("dim", dim)
+    check_count("num_classes", num_classes)
     return nn.Linear(dim, num_classes) if num_classes else nn.Identity()
 
 

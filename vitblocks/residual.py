@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from .checks import check_count, check_rate
 from .contract import made, require_layer
 from .grid import Grid
 from .norm import LayerNorm, NormFactory
@@ -48,7 +49,13 @@ class DropPath(nn.Module):
 
 
 def drop_path_schedule(rate: float, depth: int) -> list[float]:
-    """Rates rising linearly from 0 at the first block to ``rate`` at the last (arXiv:1603.09382, Section 3)."""
+    """Rates rising linearly from 0 at the first block to ``rate`` at the last (arXiv:1603.09382, Section 3).
+
+    Raises:
+        ValueError: ``rate`` is none in [0, 1), or ``depth`` negative.
+    """
+    check_rate("drop_path", rate)
+    check_count("depth", depth)
     return [rate * i / max(depth - 1, 1) for i in range(depth)]
 
 

@@ -17,10 +17,14 @@ from tests.recipe.examples import dino, instances, vit
 from tests.zoo.tiny import TINY
 from vitblocks import MAE, MPP, DistillableViT, DistillWrapper, SimMIM, describe
 from vitblocks.attention import Attend
+from vitblocks.grid import num_prefix, to_pair
+from vitblocks.objectives.views import ColorAugmentation, RandomCrop
 from vitblocks.recipe.building import build_value
 from vitblocks.recipe.limits import Limits
 from vitblocks.recipe.part import signature_of
 from vitblocks.recipe.values import PARTS, note_of
+from vitblocks.zoo.levit import Shrink
+from vitblocks.zoo.regionvit import CarriedPadding
 
 from . import values
 from .case import Case
@@ -73,6 +77,48 @@ def constructor(rng: Random) -> Case:
         return use(module)
 
     return Case(f"{name}({said}=)", str(change), change.nonsense, run)
+
+
+FUNCTIONS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+    "drop_path_schedule": (vitblocks.drop_path_schedule, {"rate": 0.1, "depth": 3}),
+    "linear_head": (vitblocks.linear_head, {"dim": 8, "num_classes": 3}),
+    "layer_norm": (vitblocks.layer_norm, {"eps": 1e-6}),
+    "rms_norm": (vitblocks.rms_norm, {"eps": 1e-6}),
+    "Windows": (vitblocks.Windows, {"size": (2, 3)}),
+    "ShiftedWindows": (vitblocks.ShiftedWindows, {"size": (2, 3), "shift": (1, 1)}),
+    "DilatedWindows": (vitblocks.DilatedWindows, {"size": (2, 3), "dilation": (2, 2)}),
+    "CarriedPadding": (CarriedPadding, {"size": (2, 3)}),
+    "Shrink": (Shrink, {"key_dim": 4, "heads": 2, "attn_ratio": 4.0, "mlp_mult": 2.0, "stride": 2}),
+    "RandomCrop": (RandomCrop, {"size": (8, 8), "scale": (0.5, 1.0)}),
+    "ColorAugmentation": (ColorAugmentation, {"size": (8, 8), "blur": 0.5, "solarize": 0.1}),
+    "num_prefix": (num_prefix, {"x": torch.zeros(2, 17, 8), "grid": (4, 4)}),
+    "to_pair": (to_pair, {"size": (2, 3)}),
+}
+"""Functions and values that are no modules, each with valid arguments."""
+
+SIZES = ("size", "shift", "dilation")
+
+
+def function(rng: Random) -> Case:
+    """A function or a value with one argument changed."""
+    name = rng.choice(sorted(FUNCTIONS))
+    call, given = FUNCTIONS[name]
+    word = rng.choice(sorted(given))
+    if word == "grid":
+        change = rng.choice(GRIDS)
+    elif word == "x":
+        change = Value(rng.choice([torch.zeros(2, 17, 8), torch.zeros(2, 20, 8)]), False)
+    else:
+        change = rng.choice(values.SIZES if word in SIZES else values.values_for(word, given[word], None))
+    if isinstance(given[word], tuple) and word == "scale":
+        change = Value((change.value, 1.0), change.nonsense)
+    result = None if name in ("layer_norm", "rms_norm") else 0
+
+    def run() -> Any:
+        made = call(**{**given, word: change.value})
+        return made(8)(torch.randn(2, 8)) if result is None else made
+
+    return Case(f"{name}({word}=)", str(change), change.nonsense, run)
 
 
 def use(module: Any) -> Any:
@@ -235,7 +281,23 @@ def objective(rng: Random) -> Case:
             hidden.tolist(),
         )
         + (odd(None, hidden, hidden.long(), hidden.view(2, 4, 4)) if word == "mask" and name == "MAE" else [])
+        + (
+            bad(*(torch.tensor(of) for of in ([0, 5], [-1, 2], [0.5, 1.0], [True, False], [0, 1, 2])))
+            if word == "labels"
+            else []
+        )
+        + (
+            bad([], [torch.randn(2, 3, 32, 32)], [torch.randn(2, 3, 32, 32), torch.randn(3, 3, 32, 32)], [1, 2])
+            if word == "images"
+            else []
+        )
+        + (odd([torch.randn(2, 3, 32, 32)] * 2) if word == "images" else [])
     )
+    if name == "MAE" and rng.random() < 0.3:
+        word = "noise"
+        change = rng.choice(
+            bad(3, "noise", torch.rand(2, 7), torch.rand(16), [0.5]) + odd(torch.rand(2, 16), torch.zeros(2, 16))
+        )
     return Case(
         f"{name}({word}=)",
         str(change),
@@ -314,6 +376,7 @@ def create(rng: Random) -> Case:
 
 
 KINDS: dict[str, Callable[[Random], Case]] = {
+    "functions and values": function,
     "constructors of parts and models": constructor,
     "layers, transitions and pools": layer,
     "models": model,

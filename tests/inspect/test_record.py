@@ -565,7 +565,7 @@ def test_hooks_and_memory_are_gone_after_an_exception(inside: bool) -> None:
 def test_a_failed_call_inside_the_block_spoils_no_later_one() -> None:
     model, x = tiny_vit(), image()
     with record_attention(model) as records:
-        with pytest.raises(RuntimeError):
+        with pytest.raises(ValueError, match="must have 3 channels"):
             model(torch.randn(2, 5, 16, 16))
         with pytest.raises(ValueError, match="does not divide"):
             model(torch.randn(2, 3, 17, 16))

@@ -96,7 +96,7 @@ class DistillWrapper(Pretrained, nn.Module):
             found = tuple(taught.shape) if isinstance(taught, Tensor) else type(taught).__name__
             raise ValueError(f"teacher must give logits {tuple(distilled.shape)}, as many as the student, got {found}")
         taught = taught.to(distilled.dtype)
-        return (1 - self.alpha) * F.cross_entropy(logits, labels) + self.alpha * self.distillation(distilled, taught)
+        return (1 - self.alpha) * class_loss(logits, labels) + self.alpha * self.distillation(distilled, taught)
 
     def distillation(self, student: Tensor, teacher: Tensor) -> Tensor:
         """The loss of the second head, from logits ``(B, K)``."""
@@ -118,6 +118,14 @@ def check_labels(labels: object, logits: Tensor) -> None:
             f"labels must be classes {tuple(logits.shape[:1])} of int64, or probabilities {tuple(logits.shape)}, "
             f"got {labels.dtype} {tuple(labels.shape)}"
         )
+
+
+def class_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross entropy. Raises ValueError for a class that there is none of, where PyTorch looks: on a CPU."""
+    try:
+        return F.cross_entropy(logits, labels)
+    except IndexError as error:
+        raise ValueError(f"labels must lie in 0 ... {logits.shape[1] - 1}: {error}") from error
 
 
 def check_student(student: nn.Module) -> None:

@@ -195,6 +195,8 @@ class MAE(Pretrained, nn.Module):
                 )
         elif noise is None:
             noise = uniform((batch, places), images.device, generator)
+        if not isinstance(noise, Tensor):
+            raise TypeError(f"noise must be a tensor, got a {type(noise).__name__}")
         if tuple(noise.shape) != (batch, places):
             raise ValueError(f"noise must be {(batch, places)}, got {tuple(noise.shape)}")
         return shuffle(noise, keep)

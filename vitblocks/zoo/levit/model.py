@@ -8,7 +8,7 @@ from torch import nn
 
 from ...attention import GlobalAttention
 from ...block import Block
-from ...checks import check_int, check_words
+from ...checks import check_int
 from ...embed import ConvStem
 from ...feedforward import Activation, Mlp
 from ...grid import Size, to_pair
@@ -200,10 +200,9 @@ def levit_attention(
 
 
 def check_shrink(name: str, value: object) -> None:
-    """Raise TypeError unless ``value`` is a :class:`Shrink`; and what its sizes raise."""
+    """Raise TypeError unless ``value`` is a :class:`Shrink`."""
     if not isinstance(value, Shrink):
         raise TypeError(f"{name} must be a Shrink, got {value!r}")
-    check_words(vars(value))
 
 
 def shrinking_attention(

@@ -12,6 +12,7 @@ from typing_extensions import Unpack
 
 from ...attention.attend import Attend
 from ...attention.base import Attention, HeadOptions, split_heads
+from ...checks import check_words
 from ...grid import Grid, Size, image_grid, length, require_no_prefix, to_pair
 from ...head import linear_head
 from ...norm import BatchNorm, NormFactory
@@ -39,6 +40,9 @@ class Shrink:
     attn_ratio: float = 4
     mlp_mult: float = 2
     stride: int = 2
+
+    def __post_init__(self) -> None:
+        check_words(vars(self))
 
 
 @part
