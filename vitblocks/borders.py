@@ -213,10 +213,12 @@ def _channels(part: nn.Module, name: str) -> int | None:
     if name == "x" and isinstance(noted, int):
         return noted
     for module in part.modules():
-        for width in ("in_features", "in_channels", "num_features"):
-            found = getattr(module, width, None)
-            if isinstance(found, int):
-                return found
+        if isinstance(module, nn.Linear):
+            return module.in_features
+        if isinstance(module, (nn.Conv1d, nn.Conv2d)):
+            return module.in_channels
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            return module.num_features
         if isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
             return module.normalized_shape[-1]
     return None

@@ -234,7 +234,9 @@ class TrimPadding(nn.Module):
             raise RuntimeError(
                 "TrimPadding cannot be traced, its length depends on the images: leave it out (ATSViT(drop_tokens=False))"
             )
-        longest = int(real_tokens(x)[:, prefix:].sum(dim=1).amax()) if x.shape[0] else 0
+        if x.is_meta or x.shape[0] == 0:  # there are no numbers to read
+            return x, grid
+        longest = int(real_tokens(x)[:, prefix:].sum(dim=1).amax())
         return x[:, : prefix + longest], (longest,)
 
 
