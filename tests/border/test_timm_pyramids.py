@@ -25,6 +25,7 @@ SWIN: dict[str, dict[str, Any]] = {
     "rectangle, other sizes": {"img_size": (32, 48), "num_heads": (1, 4), "depths": (1, 3), "mlp_ratio": 2.7},
     "other norms, drop rates": {"norm_layer": EPS, "attn_drop_rate": 0.2, "proj_drop_rate": 0.1},
     "maps that windows do not divide": {"img_size": 40},
+    "windows of each stage": {"img_size": 64, "window_size": [(4, 4), (2, 4)]},
     "any size": {"dynamic_img_size": True},
     "any size, in full windows": {"dynamic_img_size": True, "always_partition": True},
 }
@@ -226,7 +227,10 @@ def cut(module: Any) -> nn.Module:
 
 
 REFUSED = {
-    "Swin: windows of a stage": (lambda: swin(img_size=64, window_size=[(4, 4), (2, 2)]), "window_size of layers.1"),
+    "Swin: windows of a block": (
+        lambda: changed(swin(), "layers.0.blocks.1.window_size", (2, 2)),
+        "window_size of layers.0.blocks.1 = (2, 2)",
+    ),
     "Swin: channels of a head": (lambda: swin(head_dim=4), "channels of all heads in stage 0 = 8"),
     "Swin: dropout of the head": (lambda: changed(swin(), "head.drop", nn.Dropout(0.1)), "drop_rate = 0.1"),
     "Swin: pooled otherwise": (lambda: swin(global_pool="max"), "global_pool = 'max'"),

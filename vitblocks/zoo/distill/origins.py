@@ -12,7 +12,7 @@ from ..pit import PiT
 from ..pit.origins import timm_settings as pit_settings
 from ..vit import ViT, origins as vit
 from ..vit.layouts import hf_deit
-from ..vit.origins import timm_settings
+from ..vit.origins import last_norms, timm_settings
 from . import layouts
 
 if TYPE_CHECKING:
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 def read_deit(build: Callable[..., Model], module: Any) -> Model:
     """timm's VisionTransformerDistilled; in evaluation its output is the mean of both heads, as ours always is."""
     classes = both_heads(module)
-    timm.refuse_identity(module, "fc_norm", module.fc_norm)
+    refuse_unless(not module.no_embed_class, module, "no_embed_class", True)
+    refuse_unless(module.num_reg_tokens == 0, module, "reg_tokens", module.num_reg_tokens)
+    last = [*last_norms(module)]
+    refuse_unless(last == ["norm"], module, "last norms", last)
     return build(**timm_settings(module), num_classes=classes)
 
 

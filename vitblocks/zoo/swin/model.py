@@ -12,7 +12,7 @@ from ...block import Block
 from ...checks import check_choice
 from ...embed import ConvEmbed, PatchMerging
 from ...feedforward import Activation, Mlp
-from ...grid import Size, to_pair
+from ...grid import Size
 from ...head import linear_head
 from ...init import trunc_normal_linear
 from ...model import Model, Stage
@@ -25,7 +25,7 @@ from ...residual import drop_path_schedule
 from ..sizes import embedded_grid
 from .layouts import LAYOUTS
 from .origins import ORIGINS
-from .parts import SwinPadding, swin_windows
+from .parts import SwinPadding, stage_windows, swin_windows
 
 
 @part
@@ -40,7 +40,7 @@ class Swin(Model):
         patch_size: an int or a (height, width).
         dim: channels of the first stage; they double from stage to stage.
         depths, heads: blocks and attention heads of each stage.
-        window: an int or a (height, width).
+        window: an int or a (height, width), or a list of these, one for each stage.
         mlp_ratio: hidden width of the feed-forward over the channels.
         channels: of the image.
         dropout: after the attention's projection, both Linears of the feed-forward, and the embedding.
@@ -57,7 +57,7 @@ class Swin(Model):
             patches and windows divide the image, and windows cover no map, all three are the same.
 
     Raises:
-        ValueError: not as many ``heads`` as ``depths``, a width that does not divide into heads, or an unknown ``padding``.
+        ValueError: not as many ``heads`` or windows as ``depths``, a width that does not divide into heads, or an unknown ``padding``.
     """
 
     layouts = LAYOUTS
@@ -71,7 +71,7 @@ class Swin(Model):
         dim: int = 96,
         depths: Sequence[int] = (2, 2, 6, 2),
         heads: Sequence[int] = (3, 6, 12, 24),
-        window: Size = 7,
+        window: Size | list[Size] = 7,
         mlp_ratio: float = 4.0,
         channels: int = 3,
         dropout: float = 0.0,
@@ -83,18 +83,21 @@ class Swin(Model):
         padding: SwinPadding = "masked",
         norm: NormFactory = layer_norm(1e-5),
         emb_dropout: float | None = None,
+        full_windows: bool = False,
     ) -> None:
         check_choice("padding", padding, ("masked", "attended", "timm"))
         dims = [dim * 2**i for i in range(len(depths))]
-        size = to_pair(window, "window")
+        windows = stage_windows(window, len(depths))
         embed = ConvEmbed(
             patch_size, dim, channels=channels, norm=norm(dim), remainder="drop" if padding == "timm" else "pad"
         )
-        maps = None if image_size is None else embedded_grid(embed, image_size, channels)
+        maps = None if image_size is None or full_windows else embedded_grid(embed, image_size, channels)
         grids = [None if maps is None else merged(maps, 2**i) for i in range(len(depths))]
         rates = iter(drop_path_schedule(drop_path, sum(depths)))
 
-        def blocks(width: int, depth: int, count: int, grid: tuple[int, int] | None) -> list[nn.Module]:
+        def blocks(
+            width: int, depth: int, count: int, size: tuple[int, int], grid: tuple[int, int] | None
+        ) -> list[nn.Module]:
             window = size if grid is None else (min(size[0], grid[0]), min(size[1], grid[1]))
             return [
                 Block(
@@ -115,7 +118,7 @@ class Swin(Model):
                 for i in range(depth)
             ]
 
-        stages = [blocks(*sizes) for sizes in zip(dims, depths, heads, grids, strict=True)]
+        stages = [blocks(*sizes) for sizes in zip(dims, depths, heads, windows, grids, strict=True)]
         merges = [PatchMerging(before, after, norm=norm) for before, after in pairwise(dims)]
         super().__init__(
             embed=embed,

@@ -30,28 +30,36 @@ def read_timm(build: Callable[..., Model], module: Any) -> Model:
             **{f"layers.{s}.downsample.norm": stage.downsample.norm for s, stage in enumerate(module.layers) if s},
         },
     )
-    patches = timm.patches(module, module.patch_embed, normed=True)
-    always = any(block.always_partition for block in blocks.values())
     model = build(
-        **patches | {"image_size": None if always else patches["image_size"]},
+        **timm.patches(module, module.patch_embed, normed=True),
         **settings,
         num_classes=timm.classifier_head(module),
         dim=dims[0],
         depths=[len(stage) for stage in stages],
         heads=each["heads"],
-        window=tuple(max(block.window_size[i] for block in blocks.values()) for i in range(2)),
+        window=_windows(module),
         mlp_ratio=timm.ratio(module, each["mlp_dim"], dims),
         drop_path=timm.drop_path(module, blocks),
         emb_dropout=0.0,
         padding="timm",
+        full_windows=any(block.always_partition for block in blocks.values()),
     )
-    model.image_size = patches["image_size"]
     for (name, theirs), (_, ours) in zip(blocks.items(), model.blocks(), strict=True):
         windows = cast("WindowAttention", cast("Block", ours).attn).windows
         same = (getattr(windows, "size", None), getattr(windows, "shift", (0, 0)))
         refuse_unless(same[0] == theirs.window_size, module, f"window_size of {name}", theirs.window_size)
         refuse_unless(same[1] == theirs.shift_size, module, f"shift_size of {name}", theirs.shift_size)
     return model
+
+
+def _windows(module: Any) -> Any:
+    """The size of all windows, where those of some stages are less only because their maps are; or else a list of one for each stage."""
+    firsts = [stage.blocks[0] for stage in module.layers]
+    largest = tuple(max(block.window_size[i] for block in firsts) for i in range(2))
+    clipped = [tuple(min(sides) for sides in zip(largest, block.input_resolution, strict=True)) for block in firsts]
+    sizes = [block.window_size for block in firsts]
+    same = all(size in (largest, less) for size, less in zip(sizes, clipped, strict=True))
+    return largest if same else sizes
 
 
 _block = partial(timm.block, attentions=["WindowAttention"], kinds=["SwinTransformerBlock"])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...attention import Partition, ShiftedWindows, Windows
 from ...attention.windows import Padding
-from ...grid import Grid, image_grid, to_pair
+from ...grid import Grid, Size, image_grid, to_pair
 from ...registry import part
 
 Sides: TypeAlias = tuple[int, int]
@@ -61,6 +61,19 @@ def _roll(patches: Tensor, grid: Grid, shift: tuple[int, int]) -> Tensor:
     height, width = image_grid(grid, "windows")
     image = rearrange(patches, "b (h w) c -> b h w c", h=height, w=width).roll(shift, (1, 2))
     return rearrange(image, "b h w c -> b (h w) c")
+
+
+def stage_windows(window: Size | list[Size], stages: int) -> list[Sides]:
+    """The (height, width) of the windows of each stage: one for all, or a list of one each.
+
+    Raises:
+        ValueError: the list names another number of stages.
+    """
+    if not isinstance(window, list):
+        return [to_pair(window, "window")] * stages
+    if len(window) != stages:
+        raise ValueError(f"window must be a size or a list of {stages} of them, got {window}")
+    return [to_pair(size, "window") for size in window]
 
 
 def swin_windows(size: Sides, grid: Sides | None, shifted: bool, padding: SwinPadding) -> Partition:

@@ -24,8 +24,12 @@ def timm(model: ViT) -> Table:
     pixels: Transform = Same()
     if isinstance(embed, LinearEmbed):
         pixels = Inverted(PatchPixels(embed.patch_size, embed.channels))
+    token = next((part.token for part in model.modules() if isinstance(part, ClassToken)), None)
+    registers = 0 if token is None else token.shape[1] - 1
     return (
-        Rule("cls_token", "stages.0.class_token.token"),
+        Rule(("cls_token", "reg_token"), "stages.0.class_token.token", Concat((1, registers), dim=1))
+        if registers
+        else Rule("cls_token", "stages.0.class_token.token"),
         Rule("pos_embed", "stages.0.learned_position.table"),
         Rule("patch_embed.proj.weight", "embed.proj.weight", pixels),
         Rule("patch_embed.proj.bias", "embed.proj.bias"),

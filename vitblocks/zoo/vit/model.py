@@ -50,6 +50,7 @@ class ViTOptions(TypedDict, total=False):
     activation: Activation
     layer_scale: float | None
     resize: Resize
+    prefix_positions: bool
 
 
 @part
@@ -113,9 +114,11 @@ class ViT(Model):
         activation: Activation = nn.GELU,
         layer_scale: float | None = None,
         resize: Resize = resize_table,
+        prefix_positions: bool = True,
     ) -> None:
         prefix = prefix_count(pool, prefix_tokens)
         has_class = pool == "cls"
+        grid, placed = patch_grid(image_size, patch_size), prefix if prefix_positions else 0
         blocks = vit_blocks(
             dim,
             heads,
@@ -135,7 +138,7 @@ class ViT(Model):
                 Stage(
                     [
                         *([ClassToken(dim, prefix)] if prefix else []),
-                        LearnedPosition(dim, patch_grid(image_size, patch_size), num_prefix=prefix, resize=resize),
+                        LearnedPosition(dim, grid, num_prefix=placed, resize=resize),
                         PerToken(nn.Dropout(emb_dropout)),
                         *blocks,
                     ]

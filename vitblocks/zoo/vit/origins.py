@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from ...border import Origin, activation_of, rate_of, refuse_unless, timm, transformers
 from ...checkpoint.rules import other_names
 from ...embed import LinearEmbed
-from ...pool import MeanPool
+from ...pool import ClassPool, MeanPool
 from ...position import resize_table_as_timm, resize_table_as_vit_pytorch
 from ...position.resize import grids_of_places
 from .layouts import hf_vit
@@ -21,19 +22,17 @@ if TYPE_CHECKING:
 
 def timm_settings(module: Any) -> dict[str, Any]:
     """The settings of timm's VisionTransformer as keywords of :class:`ViT`, but for its pooling and heads."""
-    refuse_unless(
-        module.pos_embed is not None and not module.no_embed_class, module, "no_embed_class", module.no_embed_class
-    )
+    refuse_unless(module.pos_embed is not None, module, "pos_embed", None)
     timm.refuse_identity(module, "norm_pre", module.norm_pre)
     timm.refuse_identity(module, "patch_drop", module.patch_drop)
-    refuse_unless(module.num_reg_tokens == 0, module, "reg_tokens", module.num_reg_tokens)
+    alone = module.num_reg_tokens if module.cls_token is None else 0
+    refuse_unless(alone == 0, module, "reg_tokens without class_token", alone)
     refuse_unless(module.global_pool in ("token", "avg"), module, "global_pool", module.global_pool)
     refuse_unless(not module.pool_include_prefix, module, "pool_include_prefix", True)
     blocks = timm.named("blocks", module.blocks)
     gamma = getattr(module.blocks[0].ls1, "gamma", None)
-    final = module.fc_norm if isinstance(module.norm, nn.Identity) else module.norm
     settings = timm.alike(module, blocks, timm.block)
-    timm.same_norm(module, {"blocks.0.norm1": module.blocks[0].norm1, "norm": final})
+    timm.same_norm(module, {"blocks.0.norm1": module.blocks[0].norm1, **last_norms(module)})
     return {
         **timm.patches(module, module.patch_embed),
         **settings,
@@ -42,19 +41,29 @@ def timm_settings(module: Any) -> dict[str, Any]:
         "drop_path": timm.drop_path(module, blocks),
         "emb_dropout": rate_of(module.pos_drop),
         "resize": resize_table_as_timm,
+        "prefix_positions": not module.no_embed_class,
     }
 
 
 def read_timm(build: Callable[..., Model], module: Any) -> Model:
     """timm's VisionTransformer, where it is a plain one: learned positions of all tokens, pooled by the class token or the mean."""
-    options = timm_settings(module)
-    normed_mean = isinstance(module.norm, nn.Identity)
-    refuse_unless(
-        normed_mean == (module.global_pool == "avg"), module, "norm with global_pool", (module.norm, module.global_pool)
-    )
-    if module.global_pool == "avg":
-        options |= {"pool": "mean", "prefix_tokens": module.num_prefix_tokens}
-    return build(**options, num_classes=timm.head(module))
+    options, last = timm_settings(module), last_norms(module)
+    by_class = module.global_pool == "token"
+    refuse_unless(len(last) < 2 and not (by_class and "fc_norm" in last), module, "fc_norm", module.fc_norm)
+    options |= {"pool": "cls" if by_class else "mean", "prefix_tokens": module.num_prefix_tokens}
+    model = build(**options, num_classes=timm.head(module))
+    norm = partial(options["norm"], options["dim"])
+    if "norm" in last and not by_class:
+        model.norm, model.pool = norm(), MeanPool()
+    elif not last:
+        model.norm, model.pool = nn.Identity(), ClassPool() if by_class else MeanPool()
+    return model
+
+
+def last_norms(module: Any) -> dict[str, nn.Module]:
+    """The norm before the pooling, and that after it, as far as they are there."""
+    found = {name: getattr(module, name) for name in ("norm", "fc_norm")}
+    return {name: norm for name, norm in found.items() if not isinstance(norm, nn.Identity)}
 
 
 def read_hf(build: Callable[..., Model], module: Any) -> Model:
