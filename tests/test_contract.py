@@ -60,7 +60,7 @@ from vitblocks.zoo.mobile_vit import ConvFusion, Interleaved, ResizeToMultiple
 from vitblocks.zoo.nest import BlockAggregation
 from vitblocks.zoo.pit import PoolingDownsample
 from vitblocks.zoo.regionvit import OnBothMaps, PaddedRegionalAttention, RegionalAttention, RegionalBlock
-from vitblocks.zoo.swin import RolledWindows
+from vitblocks.zoo.swin import JointlyShiftedWindows, RolledWindows
 from vitblocks.zoo.t2t import Unfold
 
 DIM, HEADS, HEAD_DIM = 16, 2, 8
@@ -104,6 +104,10 @@ GEOMETRIES: dict[str, tuple[Callable[..., nn.Module], dict[str, Any]]] = {
         partial(WindowAttention, DIM, HEADS, windows=Windows((2, 3), padding="attended")),
         {"prefix": (0,), "refuses": (1, 5)},
     ),
+    "jointly shifted windows": (
+        partial(WindowAttention, DIM, HEADS, windows=JointlyShiftedWindows((2, 3), padding="attended")),
+        {"prefix": (0,), "refuses": (1, 5)},
+    ),
     "rolled windows": (
         partial(WindowAttention, DIM, HEADS, windows=RolledWindows((2, 3))),
         {"prefix": (0,), "refuses": (1, 5)},
@@ -125,7 +129,7 @@ GEOMETRIES: dict[str, tuple[Callable[..., nn.Module], dict[str, Any]]] = {
     "convolutional projection": (partial(ConvProjectionAttention, DIM, HEADS), {}),
 }
 
-SHIFTED = ("shifted windows", "rolled windows")
+SHIFTED = ("shifted windows", "jointly shifted windows", "rolled windows")
 """They have a mask on every grid."""
 
 # Grids on which another geometry has no mask.

@@ -78,6 +78,51 @@ def test_base_vit_and_deit(name: str, options: Options) -> None:
     torch.testing.assert_close(again(image), model(image))
 
 
+SWIN: Options = {
+    "embed_dim": 12,
+    "depths": [2, 2],
+    "num_heads": [2, 3],
+    "window_size": 4,
+    "image_size": 32,
+    "patch_size": 4,
+}
+SWINS: dict[str, Options] = {
+    "plain": {},
+    "7 classes, 1 channel": SEVEN,
+    "no head": {"num_labels": 0},
+    "rectangle": {"image_size": (48, 32)},
+    "maps that are padded": {"image_size": 44, "window_size": 3},
+    "other options": {"qkv_bias": False, "hidden_act": "silu", "mlp_ratio": 2.5, "drop_path_rate": 0.3},
+}
+
+
+@pytest.mark.parametrize("options", SWINS.values(), ids=SWINS)
+def test_swin(options: Options) -> None:
+    model, _ = check(partial(made, "SwinForImageClassification", **SWIN | options), sizes=2)
+    rate = [module for _, module in model.blocks()][-1].shortcut1.drop_path.rate
+    assert rate == pytest.approx(options.get("drop_path_rate", 0.1))
+
+
+@pytest.mark.parametrize("options", [{}, {"add_pooling_layer": False}])
+def test_base_swin(options: Options) -> None:
+    check(partial(made, "SwinModel", **SWIN, **options), sizes=2)
+
+
+def test_swin_is_adopted_as_it_was_made() -> None:
+    """Blocks there forget their shift once a map was as small as a window; the last stage's have at the image size."""
+    theirs: Any = randomised(made("SwinForImageClassification", **SWIN))
+    block = theirs.swin.encoder.layers[1].blocks[1]
+    larger = torch.rand(1, 3, 64, 64)
+    before = theirs(larger).logits
+    assert block.shift_size == 2
+    theirs(torch.rand(1, 3, 32, 32))
+    assert block.shift_size == 0
+    model, report = adopt(theirs, sizes=[32, (64, 32), (40, 72)])
+    assert len(report.errors) == 3
+    assert block.shift_size == 0
+    torch.testing.assert_close(model(larger), before, rtol=1e-4, atol=1e-5)
+
+
 def test_dropout_is_where_theirs_has_it() -> None:
     theirs = randomised(made("ViTModel", **VIT, hidden_dropout_prob=0.3, attention_probs_dropout_prob=0.2))
     model, _ = adopt(theirs)
@@ -93,6 +138,8 @@ FILES: dict[str, Options] = {
     "DeiTForImageClassification": VIT,
     "DeiTForImageClassificationWithTeacher": VIT,
     "DeiTModel": VIT,
+    "SwinForImageClassification": SWIN,
+    "SwinModel": SWIN,
 }
 
 
@@ -125,6 +172,10 @@ def test_what_no_part_does_is_refused_by_name() -> None:
     theirs.embeddings.mask_token = nn.Parameter(torch.zeros(1, 1, 32))
     with pytest.raises(ValueError, match="ViTModel has mask_token"):
         adopt(theirs)
+    with pytest.raises(ValueError, match="SwinForImageClassification has position_embeddings"):
+        adopt(made("SwinForImageClassification", **SWIN, use_absolute_embeddings=True))
+    with pytest.raises(ValueError, match=r"SwinModel has embeddings\.norm"):
+        adopt(made("SwinModel", **SWIN, layer_norm_eps=1e-6))
     theirs = made("ViTForImageClassification", **VIT)
     theirs.vit.layers[1].layernorm_after.eps = theirs.vit.layers[1].layernorm_before.eps = 1e-3
     with pytest.raises(ValueError, match=r"norm of layers\.1"):

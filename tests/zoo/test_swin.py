@@ -48,7 +48,7 @@ def test_padding_is_masked_unless_asked_for() -> None:
     image = torch.randn(1, 3, 36, 44, dtype=torch.float64)
     state = tiny().double().state_dict()
     given = {}
-    for padding in ("masked", "attended", "timm"):
+    for padding in ("masked", "attended", "hf", "timm"):
         model = tiny(padding=padding).double().eval()
         model.load_state_dict(state)
         given[padding] = model(image)
@@ -59,7 +59,7 @@ def test_padding_is_masked_unless_asked_for() -> None:
     for one, two in (("masked", "attended"), ("masked", "timm"), ("attended", "timm")):
         assert (given[one] - given[two]).abs().max() > 1e-4 * given[one].abs().max()
         torch.testing.assert_close(given[one, "whole"], given[two, "whole"], rtol=1e-12, atol=1e-12)
-    with pytest.raises(ValueError, match="padding must be one of 'masked', 'attended', 'timm', got 'zeros'"):
+    with pytest.raises(ValueError, match="padding must be one of 'masked', 'attended', 'hf', 'timm', got 'zeros'"):
         tiny(padding="zeros")
 
 
@@ -78,6 +78,13 @@ def test_rolled_windows() -> None:
     assert RolledWindows(4, (0, 0)).labels((5, 3)) is None
     with pytest.raises(ValueError, match="padding of rolled windows must be 'attended', got 'masked'"):
         RolledWindows(4, padding="masked")
+
+
+def test_transformers_shifts_along_both_sides_or_along_neither() -> None:
+    windows = partitions(tiny(padding="hf"))[1]
+    assert isinstance(windows, ShiftedWindows)
+    assert windows.offsets((8, 8)) == windows.offsets((5, 9)) == (2, 2)
+    assert windows.offsets((8, 4)) == windows.offsets((4, 8)) == windows.offsets((4, 4)) == (0, 0)
 
 
 def test_timm_shifts_no_windows_that_cover_the_map_of_its_image_size() -> None:

@@ -106,17 +106,22 @@ def vit_settings(module: Any) -> dict[str, Any]:
     settings = alike(module, layers, layer)
     same_norm(module, {"layers.0.layernorm_before": base.layers[0].layernorm_before, "layernorm": base.layernorm})
     conv = embeddings.patch_embeddings.projection
-    refuse_unless(conv.stride == conv.kernel_size and conv.padding == (0, 0), module, "projection of patches", conv)
     size = to_pair(embeddings.patch_embeddings.image_size, "image_size")
     return {
         **settings,
         "image_size": tuple(side // patch * patch for side, patch in zip(size, conv.kernel_size, strict=True)),
-        "patch_size": conv.kernel_size,
-        "channels": conv.in_channels,
+        **patches(module, conv),
         "embed": ConvEmbed(conv.kernel_size, conv.out_channels, channels=conv.in_channels, remainder="drop"),
         "depth": len(layers),
         "emb_dropout": rate_of(embeddings.dropout),
     }
+
+
+def patches(module: nn.Module, conv: Any) -> dict[str, Any]:
+    """Of a convolution that embeds patches."""
+    plain = conv.stride == conv.kernel_size and conv.padding == (0, 0) and conv.bias is not None
+    refuse_unless(plain, module, "projection of patches", conv)
+    return {"patch_size": conv.kernel_size, "channels": conv.in_channels}
 
 
 def without_inner_dropout(model: Model) -> Model:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from torch import Tensor
+
+from tests.golden.case import Case
 from tests.golden.check import Builder
 from tests.golden.config import Config, pair
 from vitblocks import Swin
@@ -40,15 +45,21 @@ def swin(config: Config) -> Swin:
 def hf(config: Config) -> Swin:
     """Hugging Face's pads images and maps, rolls them after that, and attends to the padding.
 
-    A map with a side that a window covers has windows of that side there, for which its bias tables are too large, and no shift.
+    A map with a side that is less than a window has windows of that side there, for which its bias tables are too large.
     """
     config.only("layer_norm_eps", 1e-5)
     config.only("use_absolute_embeddings", False)
     config.unaffected_by("image_size")  # it takes every image
+    config.unaffected_by(
+        "encoder_stride", "out_features", "out_indices", "stage_names"
+    )  # of other models of that config
     patch, stages, window = config["patch_size"], len(config["depths"]), config["window_size"]
     last = min(-(-side // (patch * 2 ** (stages - 1))) for side in config.image[-2:])
-    if last <= window:
-        raise config.refuse("window_size", f"it covers a side of {last} of the last map")
+    if last < window:
+        raise config.refuse("window_size", f"it is larger than a side of {last} of the last map")
+    config.only("num_layers", stages, why="it is the length of depths, and there is no other")
+    width = config["embed_dim"] * 2 ** (stages - 1)
+    config.only("hidden_size", width, why="it is made of embed_dim, and there is no other")
     return Swin(
         num_classes=config["num_labels"],
         patch_size=patch,
@@ -60,8 +71,21 @@ def hf(config: Config) -> Swin:
         channels=config.get("num_channels", 3),
         qkv_bias=config.get("qkv_bias", True),
         activation=config.activation("hidden_act"),
-        padding="attended",
+        padding="hf",
     )
 
 
-BUILDERS = {("Swin", "timm"): Builder(swin), ("Swin", "hf"): Builder(hf)}
+def stage_output(model: Any, case: Case, stage: int) -> Tensor:
+    """A stage there ends with the merging that begins the next one here."""
+    outputs = model.forward_stages(case.input)
+    x, grid = outputs[stage]
+    if stage + 1 < len(outputs):
+        x, _ = model.stages[stage + 1].transition(x, grid)
+    _, count, channels = case.outputs[f"stage{stage}"].shape
+    return x[:, :count, :channels]
+
+
+BUILDERS = {
+    ("Swin", "timm"): Builder(swin),
+    ("Swin", "hf", r"\bSwinForImageClassification\b"): Builder(hf, {"stage{}": stage_output}),
+}

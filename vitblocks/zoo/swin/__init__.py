@@ -1,6 +1,6 @@
 """Swin: Hierarchical Vision Transformer using Shifted Windows (arXiv:2103.14030)."""
 
 from .model import Swin
-from .parts import RolledWindows
+from .parts import JointlyShiftedWindows, RolledWindows
 
-__all__ = ["RolledWindows", "Swin"]
+__all__ = ["JointlyShiftedWindows", "RolledWindows", "Swin"]

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from torch import nn
+
 from ...checkpoint.block import hf_block
-from ...checkpoint.rules import KeyMap, Rule, within
+from ...checkpoint.rules import KeyMap, Rule, Table, within
+
+if TYPE_CHECKING:
+    from .model import Swin
 
 _BLOCK = (
     Rule("attn.relative_position_bias_table", "attn.position_bias.table"),
@@ -29,15 +36,23 @@ _HF_BLOCK = (
     *hf_block("attention.self"),
 )
 
-HF = (
-    Rule("swin.embeddings.patch_embeddings.projection.{p}", "embed.conv.{p}"),
-    Rule("swin.embeddings.norm.{p}", "embed.norm.{p}"),
-    Rule("swin.encoder.layers.{s-1}.downsample.reduction.{p}", "stages.{s}.transition.proj.{p}"),
-    Rule("swin.encoder.layers.{s-1}.downsample.norm.{p}", "stages.{s}.transition.norm.{p}"),
-    *within("swin.encoder.layers.{s}.blocks.{b}", "stages.{s}.blocks.{b}", _HF_BLOCK),
-    Rule("swin.layernorm.{p}", "norm.{p}"),
-    Rule("classifier.{p}", "head.{p}"),
-)
-"""Hugging Face's SwinForImageClassification, which attends to padding: build the model with ``padding="attended"``."""
 
-LAYOUTS: dict[str, KeyMap] = {"timm": TIMM, "hf": HF}
+def hf_swin(prefix: str) -> Table:
+    """Hugging Face's SwinForImageClassification with the prefix ``swin.``, its SwinModel with none."""
+    return (
+        Rule(f"{prefix}embeddings.patch_embeddings.projection.{{p}}", "embed.conv.{p}"),
+        Rule(f"{prefix}embeddings.norm.{{p}}", "embed.norm.{p}"),
+        Rule(f"{prefix}encoder.layers.{{s-1}}.downsample.reduction.{{p}}", "stages.{s}.transition.proj.{p}"),
+        Rule(f"{prefix}encoder.layers.{{s-1}}.downsample.norm.{{p}}", "stages.{s}.transition.norm.{p}"),
+        *within(f"{prefix}encoder.layers.{{s}}.blocks.{{b}}", "stages.{s}.blocks.{b}", _HF_BLOCK),
+        Rule(f"{prefix}layernorm.{{p}}", "norm.{p}"),
+        Rule("classifier.{p}", "head.{p}"),
+    )
+
+
+def hf(model: Swin) -> Table:
+    """Hugging Face's SwinForImageClassification, or of a model without classes its SwinModel: build the model with ``padding="hf"``."""
+    return hf_swin("swin." if isinstance(model.head, nn.Linear) else "")
+
+
+LAYOUTS: dict[str, KeyMap] = {"timm": TIMM, "hf": hf}

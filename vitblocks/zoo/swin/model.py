@@ -51,10 +51,11 @@ class Swin(Model):
             published models whose last maps are. None for tables of ``window`` everywhere.
         activation: factory of the feed-forward's activation.
         padding: what the padding of windows is to those that compute beside it. ``"masked"``: nothing, nobody attends to it.
-            ``"attended"``: zeros among the keys, as in the authors' code for detection, torchvision's and transformers'. ``"timm"``:
-            that too, but shifted windows are rolled before they are padded (:class:`~vitblocks.zoo.swin.RolledWindows`), maps of
+            ``"attended"``: zeros among the keys, as in the authors' code for detection and torchvision's. ``"hf"``: that too, as in
+            transformers, where windows are shifted along both sides or, on a map with a side that one covers, along neither. ``"timm"``:
+            attended, too, but shifted windows are rolled before they are padded (:class:`~vitblocks.zoo.swin.RolledWindows`), maps of
             ``image_size`` that one window covers are shifted at no size, and what fills no whole patch of the image is left out. Where
-            patches and windows divide the image, and windows cover no map, all three are the same.
+            patches and windows divide the image, and windows cover no map, all are the same.
 
     Raises:
         ValueError: not as many ``heads`` or windows as ``depths``, a width that does not divide into heads, or an unknown ``padding``.
@@ -85,7 +86,7 @@ class Swin(Model):
         emb_dropout: float | None = None,
         full_windows: bool = False,
     ) -> None:
-        check_choice("padding", padding, ("masked", "attended", "timm"))
+        check_choice("padding", padding, ("masked", "attended", "hf", "timm"))
         dims = [dim * 2**i for i in range(len(depths))]
         windows = stage_windows(window, len(depths))
         embed = ConvEmbed(

@@ -1,4 +1,4 @@
-"""How timm's Swin is read."""
+"""How other libraries' Swin is read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from ...border import Origin, refuse_unless, timm
+from torch import Tensor
+
+from ...border import Origin, rate_of, refuse_unless, timm, transformers
+from ...checkpoint.rules import other_names
+from ...grid import to_pair
+from .layouts import hf_swin
 
 if TYPE_CHECKING:
     from ...attention import WindowAttention
@@ -64,4 +69,74 @@ def _windows(module: Any) -> Any:
 
 _block = partial(timm.block, attentions=["WindowAttention"], kinds=["SwinTransformerBlock"])
 
-ORIGINS = {"timm.models.swin_transformer.SwinTransformer": Origin("timm", read_timm)}
+
+def read_hf(build: Callable[..., Model], module: Any) -> Model:
+    """transformers' SwinForImageClassification, or its SwinModel: the mean of all patches. It takes every size."""
+    base = module.base_model
+    for name in ("position_embeddings", "mask_token"):
+        theirs = getattr(base.embeddings, name)
+        refuse_unless(theirs is None, module, name, theirs)
+    layers = base.encoder.layers
+    stages = [timm.named(f"encoder.layers.{s}.blocks", stage.blocks) for s, stage in enumerate(layers)]
+    settings, each = timm.by_stage(module, stages, _hf_block, own=("dim", "heads", "mlp_dim"))
+    dims = each["dim"]
+    refuse_unless(dims == [dims[0] * 2**s for s in range(len(dims))], module, "channels of its stages", dims)
+    timm.same_norm(
+        module,
+        {
+            "encoder.layers.0.blocks.0.layernorm_before": layers[0].blocks[0].layernorm_before,
+            "embeddings.norm": base.embeddings.norm,
+            "layernorm": base.layernorm,
+            **{f"encoder.layers.{s}.downsample.norm": stage.downsample.norm for s, stage in enumerate(layers[:-1])},
+        },
+    )
+    patches = transformers.patches(module, base.embeddings.patch_embeddings.projection)
+    size, merges = to_pair(module.config.image_size, "image_size"), 2 ** (len(dims) - 1)
+    last = min(-(-side // (patch * merges)) for side, patch in zip(size, patches["patch_size"], strict=True))
+    model = build(
+        **patches,
+        image_size=size if last >= settings["window"][0] else None,  # with smaller maps theirs takes only larger images
+        **settings,
+        num_classes=0 if base is module else transformers.classes(module, "classifier"),
+        dim=dims[0],
+        depths=[len(stage) for stage in stages],
+        heads=each["heads"],
+        mlp_ratio=timm.ratio(module, each["mlp_dim"], dims),
+        drop_path=timm.drop_path(module, {name: block for stage in stages for name, block in stage.items()}),
+        emb_dropout=rate_of(base.embeddings.dropout),
+        padding="hf",
+    )
+    return transformers.without_inner_dropout(model)
+
+
+def _hf_block(module: Any, name: str, theirs: Any) -> dict[str, Any]:
+    return {**transformers.layer(module, name, theirs), "window": theirs.attention.relative_position_bias.window_size}
+
+
+def _call_hf(module: Any, images: Tensor) -> Tensor:
+    """Its logits, or of a base model its features, with the windows that its blocks were made with.
+
+    A block there forgets its shift for good once it was given a map that a window covers. It is left as it was found.
+    """
+    found = []
+    for stage in module.base_model.encoder.layers:
+        for i, block in enumerate(stage.blocks):
+            found.append((block, block.window_size, block.shift_size))
+            block.window_size = block.attention.relative_position_bias.window_size[0]
+            block.shift_size = i % 2 * (block.window_size // 2)
+    try:
+        output = module(images)
+    finally:
+        for block, window, shift in found:
+            block.window_size, block.shift_size = window, shift
+    given: Tensor = output.last_hidden_state.mean(dim=1) if module.base_model is module else output.logits
+    return given
+
+
+_HF = "transformers.models.swin.modeling_swin"
+
+ORIGINS = {
+    "timm.models.swin_transformer.SwinTransformer": Origin("timm", read_timm),
+    f"{_HF}.SwinModel": Origin(other_names(hf_swin("")), read_hf, _call_hf),
+    f"{_HF}.SwinForImageClassification": Origin(other_names(hf_swin("swin.")), read_hf, _call_hf),
+}

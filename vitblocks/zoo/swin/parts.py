@@ -15,7 +15,7 @@ from ...grid import Grid, Size, image_grid, to_pair
 from ...registry import part
 
 Sides: TypeAlias = tuple[int, int]
-SwinPadding: TypeAlias = Literal["masked", "attended", "timm"]
+SwinPadding: TypeAlias = Literal["masked", "attended", "hf", "timm"]
 """What becomes of maps that do not divide into windows, or images that do not divide into patches; see :class:`Swin`."""
 
 
@@ -56,6 +56,16 @@ class RolledWindows(ShiftedWindows):
         return Partition.split(self, labels, (height, width))[0, :, :, 0]
 
 
+@part
+@dataclass(frozen=True)
+class JointlyShiftedWindows(ShiftedWindows):
+    """Shifted windows as transformers' code has them: along both sides, or along neither where one window covers either."""
+
+    def offsets(self, grid: Grid) -> tuple[int, int]:
+        offsets = super().offsets(grid)
+        return offsets if all(offsets) else (0, 0)
+
+
 def _roll(patches: Tensor, grid: Grid, shift: tuple[int, int]) -> Tensor:
     """Patches ``(B, H*W, C)`` of the map that is rolled down and right by ``shift``."""
     height, width = image_grid(grid, "windows")
@@ -84,4 +94,6 @@ def swin_windows(size: Sides, grid: Sides | None, shifted: bool, padding: SwinPa
     if padding == "timm":
         sides = [0 if grid is not None and grid[i] <= size[i] else size[i] // 2 for i in range(2)]
         return RolledWindows(size, (sides[0], sides[1])) if shifted else Windows(size, padding="attended")
+    if padding == "hf":
+        return JointlyShiftedWindows(size, padding="attended") if shifted else Windows(size, padding="attended")
     return ShiftedWindows(size, padding=padding) if shifted else Windows(size, padding=padding)
