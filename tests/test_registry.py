@@ -13,6 +13,7 @@ from torch import nn
 import vitblocks
 from vitblocks import KernelAttend, SinePosition1d
 from vitblocks.registry import variants
+from vitblocks.zoo.nest import SameMaxPool2d
 
 REFERENCE: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "variants.json").read_text())
 
@@ -60,6 +61,75 @@ def test_overrides_and_features() -> None:
         model = vitblocks.create_model("vit_tiny_patch16_224", num_classes=0, depth=2)
     assert len(list(model.blocks())) == 2
     assert isinstance(model.head, nn.Identity)
+
+
+@pytest.mark.parametrize(
+    "name", ["cct_7_3x1_32", "cvt_13_224", "twins_svt_small", "regionvit_tiny_224", "levit_128s", "vit_7_4_32"]
+)
+def test_image_size_is_taken_in_every_family(name: str) -> None:
+    with torch.device("meta"):
+        model = vitblocks.create_model(name, image_size=(256, 192))
+    assert model.image_size == (256, 192)
+
+
+@pytest.mark.parametrize(
+    ("name", "classes"),
+    [
+        ("cct_7_3x1_32", 10),
+        ("cct_7_3x1_32_c100", 100),
+        ("cct_7_7x2_224", 102),
+        ("cct_14_7x2_384", 1000),
+        ("vit_2_4_32", 10),
+    ],
+)
+def test_classes_are_those_that_were_published(name: str, classes: int) -> None:
+    assert REFERENCE[name]["config"]["num_classes"] == classes
+    with torch.device("meta"):
+        head, other = vitblocks.create_model(name).head, vitblocks.create_model(name, 7).head
+    assert isinstance(head, nn.Linear)
+    assert isinstance(other, nn.Linear)
+    assert (head.out_features, other.out_features) == (classes, 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "activation", "approximate", "pool"),
+    [
+        ("nest_tiny", nn.GELU, "none", nn.MaxPool2d),
+        ("nest_tiny_jx", nn.GELU, "none", SameMaxPool2d),
+        ("jx_nest_tiny", nn.GELU, "tanh", SameMaxPool2d),
+        ("cvt_13_224", nn.GELU, "none", None),
+        ("cvt_13_224x224", vitblocks.QuickGELU, None, None),
+    ],
+)
+def test_variants_of_one_paper_by_their_source(
+    name: str, activation: type, approximate: str | None, pool: type | None
+) -> None:
+    with torch.device("meta"):
+        model = vitblocks.create_model(name)
+    acts = [module.act for module in model.modules() if isinstance(module, vitblocks.Mlp)]
+    assert {type(act) for act in acts} == {activation}
+    assert {getattr(act, "approximate", None) for act in acts} == {approximate}
+    assert pool is None or any(isinstance(module, pool) for module in model.modules())
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("in_chans", "it is called channels here"),
+        ("img_size", "it is called image_size here"),
+        ("drop_path_rate", "it is called drop_path here"),
+        ("global_pool", "it is called pool here"),
+        ("drop_rate", "it is called dropout here"),
+        ("embed_dim", "it is called dim here"),
+        ("dim_head", "it is called head_dim here"),
+        ("features_only", r"every model has feature_maps\(image\)"),
+        ("depht", "did you mean depth"),
+    ],
+)
+def test_keywords_of_other_libraries_name_ours(word: str, said: str) -> None:
+    options: dict[str, Any] = {word: 1}
+    with pytest.raises(TypeError, match=f"vit_tiny_patch16_224 takes no '{word}': {said}"):
+        vitblocks.create_model("vit_tiny_patch16_224", **options)
 
 
 def test_unknown_names_and_options_are_refused() -> None:

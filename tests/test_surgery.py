@@ -596,7 +596,7 @@ def test_failure_after_the_attention_names_it() -> None:
 
 
 def test_a_sample_that_never_fitted_is_not_blamed_on_the_swap() -> None:
-    with pytest.raises(RuntimeError, match="the model as it was"):
+    with pytest.raises(ValueError, match="the model as it was, on the sample: image must have 3 channels"):
         swap_attention(vit(), TalkingHeadsAttention, sample=torch.randn(1, 2, 16, 16, dtype=torch.float64))
 
 

@@ -109,7 +109,6 @@ _OURS = {
     "num_registers": "prefix_tokens",
     "num_register_tokens": "prefix_tokens",
     "reg_tokens": "prefix_tokens",
-    "mlp_ratio": "mlp_dim",
     "depths": "depth",
 }
 """What timm and vit-pytorch call an argument, and what it is called here."""

@@ -318,7 +318,6 @@ KEYWORDS: dict[str, list[Value]] = {
             *(
                 "in_chans",
                 "img_size_",
-                "pretrained",
                 "drop_path_rate",
                 "global_pool",
                 "drop_rate",
