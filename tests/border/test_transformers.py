@@ -123,6 +123,36 @@ def test_swin_is_adopted_as_it_was_made() -> None:
     torch.testing.assert_close(model(larger), before, rtol=1e-4, atol=1e-5)
 
 
+LEVIT: Options = {
+    "image_size": 64,
+    "hidden_sizes": [16, 24, 32],
+    "num_attention_heads": [2, 3, 4],
+    "depths": [1, 2, 1],
+    "key_dim": [4, 4, 4],
+}
+LEVITS: dict[str, Options] = {
+    "plain": {},
+    "7 classes, 1 channel": SEVEN,
+    "no head": {"num_labels": 0},
+    "other sizes": {
+        "image_size": 128,
+        "depths": [2, 1, 2],
+        "key_dim": [8, 6, 4],
+        "mlp_ratio": [2, 3, 4],
+        "attention_ratio": [1, 2, 3],
+    },
+}
+
+
+@pytest.mark.parametrize("options", LEVITS.values(), ids=LEVITS)
+@pytest.mark.parametrize(
+    "name", ["LevitModel", "LevitForImageClassification", "LevitForImageClassificationWithTeacher"]
+)
+def test_levit(name: str, options: Options) -> None:
+    """It takes images of its own size alone."""
+    check(partial(made, name, **LEVIT | options))
+
+
 def test_dropout_is_where_theirs_has_it() -> None:
     theirs = randomised(made("ViTModel", **VIT, hidden_dropout_prob=0.3, attention_probs_dropout_prob=0.2))
     model, _ = adopt(theirs)
@@ -140,6 +170,9 @@ FILES: dict[str, Options] = {
     "DeiTModel": VIT,
     "SwinForImageClassification": SWIN,
     "SwinModel": SWIN,
+    "LevitForImageClassification": LEVIT,
+    "LevitForImageClassificationWithTeacher": LEVIT,
+    "LevitModel": LEVIT,
 }
 
 

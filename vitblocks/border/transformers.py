@@ -29,6 +29,12 @@ def logits(module: Any, images: Tensor) -> Tensor:
     return found
 
 
+def features(module: Any, images: Tensor) -> Tensor:
+    """What a base model pools."""
+    found: Tensor = module(images).pooler_output
+    return found
+
+
 def logits_of_any_size(module: Any, images: Tensor) -> Tensor:
     """What a model for classification says, with positions interpolated for images that it is not made for."""
     found: Tensor = module(images, **_interpolated(module, images)).logits

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from tests.golden.builders.deit import HEADS
+from tests.golden.builders.deit import HEADS, HF_HEADS
 from tests.golden.case import Case
 from tests.golden.check import Builder
 from tests.golden.config import Config, pair
@@ -72,6 +72,47 @@ def official(config: Config) -> LeViT:
     )
 
 
+def hf(config: Config, *, distilled: bool) -> LeViT:
+    """As the authors' in other words. The list for what is between the stages ends with an empty one for the last, and is made of the rest."""
+    for name, value in (("kernel_size", 3), ("stride", 2), ("padding", 1), ("patch_size", 16)):
+        config.only(name, value, why="our stem has no such option")
+    if isinstance(config["image_size"], list) or config["image_size"] % 16:
+        raise config.refuse("image_size", "theirs must be a square of whole patches")
+    config.same_size("image_size")
+    dims, count = config["hidden_sizes"], len(config["hidden_sizes"])
+    ops = [op for op in config["down_ops"] if op != [""]]
+    keys = config.each("key_dim", count)[0]
+    if ops != [["Subsample", keys, dim // keys, 4, 2, 2] for dim in dims[:-1]] or config["down_ops"][-1] != [""]:
+        raise config.refuse("down_ops", "they are made of key_dim and hidden_sizes, and there are no others")
+    if not all(mult > 0 for mult in config.each("mlp_ratio", count)):
+        raise config.refuse("mlp_ratio", "our model has a feed-forward after every attention")
+    return LeViT(
+        image_size=config["image_size"],
+        num_classes=config["num_labels"],
+        channels=config.get("num_channels", 3),
+        dim=dims,
+        depth=config.each("depths", count),
+        stages=count,
+        heads=config.each("num_attention_heads", count),
+        key_dim=config.each("key_dim", count),
+        attn_ratio=config.each("attention_ratio", count),
+        mlp_mult=config.each("mlp_ratio", count),
+        shrinks=[Shrink(*op[1:]) for op in ops],
+        distilled=distilled,
+    )
+
+
+def hf_stage(model: Any, case: Case, stage: int) -> Tensor:
+    """A stage there ends with the attention that shrinks the map, and its feed-forward, which begin the next one here."""
+    outputs = model.forward_stages(case.input)
+    x, grid = outputs[stage]
+    if stage + 1 < len(outputs):
+        following = model.stages[stage + 1]
+        x = following.layers[0](*following.transition(x, grid))
+    _, count, channels = case.outputs[f"stage{stage}"].shape
+    return x[:, :count, :channels]
+
+
 def block(config: Config) -> LeViTStage:
     config.only("use_conv", False)
     return LeViTStage(
@@ -125,5 +166,9 @@ BUILDERS: dict[tuple[str, ...], Builder] = {
     ("LeViT", "timm", r"\bLevitDistilled\b"): Builder(partial(timm, distilled=True), {**TRAIN, **HEADS}),
     ("LeViT", "timm", r"\bLevitBlock\b"): Builder(block, {"out": stage_output}),
     ("LeViT", "timm", r"\bLevitDownsample\b"): Builder(downsample, {"out": stage_output}),
+    ("LeViT", "hf", r"\bLevitForImageClassification\b"): Builder(partial(hf, distilled=False), {"stage{}": hf_stage}),
+    ("LeViT", "hf", r"\bLevitForImageClassificationWithTeacher\b"): Builder(
+        partial(hf, distilled=True), {**HF_HEADS, "stage{}": hf_stage}
+    ),
     ("LeViT", "official"): Builder(official, {**HEADS, "stem": stem, "stage{}_tokens_centered": centred}),
 }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 from einops import rearrange
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from ...attention import Attention
@@ -31,10 +31,16 @@ class Names:
     proj: str
     fc1: str
     fc2: str
+    norm: str = "bn"
+    qkv: str = "qkv"
+    kv: str = "kv"
 
 
 _TIMM = Names("linear", "q.ln", "proj.ln", "ln1", "ln2")
 _OFFICIAL = Names("c", "q.1", "proj.1", "0", "2")
+_HF = Names(
+    "linear", "queries", "projection", "linear_up", "linear_down", "batch_norm", "queries_keys_values", "keys_values"
+)
 
 
 @dataclass(frozen=True)
@@ -66,8 +72,8 @@ def linear_norm(names: Names, theirs: str, ours: str, order: Transform | None = 
     """A Linear and its BatchNorm, their channels out in another order."""
     order = Same() if order is None else order
     return (
-        Rule(f"{theirs}.bn.num_batches_tracked", f"{ours}.norm.bn.num_batches_tracked"),
-        Rule(f"{theirs}.bn.{{p}}", f"{ours}.norm.bn.{{p}}", order),
+        Rule(f"{theirs}.{names.norm}.num_batches_tracked", f"{ours}.norm.bn.num_batches_tracked"),
+        Rule(f"{theirs}.{names.norm}.{{p}}", f"{ours}.norm.bn.{{p}}", order),
         Rule(f"{theirs}.{names.linear}.weight", f"{ours}.linear.weight", order),
     )
 
@@ -84,9 +90,9 @@ def attention_rules(names: Names, attn: Attention, theirs: str, ours: str) -> Ta
     kv = heads_from_interleaved(attn.heads, (attn.head_dim, attn.value_dim))
     return (
         Rule(f"{theirs}.attention_biases", f"{ours}.position_bias.table", FlatTable(bias.grid)),
-        *linear_norm(names, f"{theirs}.qkv", f"{ours}.qkv", qkv),
+        *linear_norm(names, f"{theirs}.{names.qkv}", f"{ours}.qkv", qkv),
         *linear_norm(names, f"{theirs}.{names.q}", f"{ours}.q"),
-        *linear_norm(names, f"{theirs}.kv", f"{ours}.kv", kv),
+        *linear_norm(names, f"{theirs}.{names.kv}", f"{ours}.kv", kv),
         *linear_norm(names, f"{theirs}.{names.proj}", f"{ours}.proj.1"),
     )
 
@@ -105,14 +111,14 @@ def stage_rules(names: Names, stage: LeViTStage, ours: str, block: tuple[str, st
     return rules
 
 
-def head_rules(linear: str) -> Table:
+def head_rules(linear: str, norm: str = "bn", names: tuple[str, str] = ("head", "head_dist")) -> Table:
     """BatchNorm and Linear, of one head or of two."""
-    heads = {"head": "head", "head.heads.0": "head", "head.heads.1": "head_dist"}
+    heads = {"head": names[0], "head.heads.0": names[0], "head.heads.1": names[1]}
     return tuple(
         rule
         for ours, theirs in heads.items()
         for rule in (
-            Rule(f"{theirs}.bn.{{p}}", f"{ours}.norm.bn.{{p}}"),
+            Rule(f"{theirs}.{norm}.{{p}}", f"{ours}.norm.bn.{{p}}"),
             Rule(f"{theirs}.{linear}.{{p}}", f"{ours}.linear.{{p}}"),
         )
     )
@@ -162,6 +168,34 @@ def official(model: LeViT) -> Table:
     )
 
 
+def hf_levit(model: LeViT, prefix: str) -> Table:
+    """Hugging Face's models with heads with the prefix ``levit.``, its LevitModel with none. Theirs shrink at the end of a stage."""
+    stages: list[Rule | Computed] = []
+    shrink = 0  # after the attentions and feed-forwards of the stage before
+    for s, stage in enumerate(model.stages):
+        here, before = f"{prefix}encoder.stages.{s}.layers", f"{prefix}encoder.stages.{s - 1}.layers"
+        stages += stage_rules(
+            _HF,
+            cast("LeViTStage", stage),
+            f"stages.{s}.",
+            block=(f"{here}.{{2*b}}.module", f"{here}.{{2*b+1}}.module"),
+            shrink=(f"{before}.{shrink}", f"{before}.{shrink + 1}.module"),
+        )
+        shrink = 2 * sum(isinstance(layer, Block) for layer in cast("LeViTStage", stage).layers)
+    stem = f"{prefix}patch_embeddings.embedding_layer_{{i+1}}"
+    return (
+        Rule(f"{stem}.convolution.{{p}}", "embed.conv.{i}.conv.{p}"),
+        Rule(f"{stem}.batch_norm.{{p}}", "embed.conv.{i}.norm.{p}"),
+        *stages,
+        *head_rules("linear", "batch_norm", ("classifier", "classifier_distill")),
+    )
+
+
+def hf(model: LeViT) -> Table:
+    """Hugging Face's LevitForImageClassification, its WithTeacher, or of a model without classes its LevitModel."""
+    return hf_levit(model, "" if isinstance(model.head, nn.Identity) else "levit.")
+
+
 def timm_stage(stage: LeViTStage) -> Table:
     """timm's LevitStage; where it is a single block, its LevitBlock, and where it has no block, its LevitDownsample."""
     single, empty = len(stage.layers) == 1 and stage.transition is None, len(stage.layers) == 1
@@ -174,5 +208,5 @@ def timm_stage(stage: LeViTStage) -> Table:
     )
 
 
-LAYOUTS: dict[str, KeyMap] = {"timm": timm, "official": official}
+LAYOUTS: dict[str, KeyMap] = {"timm": timm, "official": official, "hf": hf}
 STAGE_LAYOUTS: dict[str, KeyMap] = {"timm": timm_stage}
