@@ -44,7 +44,7 @@ from vitblocks.recipe.values import note_of
 from vitblocks.surgery.pool import NormAfter
 from vitblocks.zoo.ats_vit import TrimPadding
 from vitblocks.zoo.cct import CompactTransformer
-from vitblocks.zoo.cross_vit import Rescale, ThreeConvStem
+from vitblocks.zoo.cross_vit import Rescale, ResizeTo, ThreeConvStem
 from vitblocks.zoo.deepvit import PatchStem
 from vitblocks.zoo.regionvit import CarryPadding, DropPadding, RegionalAttention, RegionalBlock
 from vitblocks.zoo.t2t import token_performer
@@ -124,6 +124,7 @@ OTHERS: list[Callable[[], nn.Module]] = [
     lambda: DropPadding((2, 3)),
     lambda: TrimPadding(),
     lambda: Rescale((32, 32), 16, multiple=8),
+    lambda: ResizeTo((16, 8)),
     lambda: PrefixMeanPool(),
     lambda: MeanPool(nn.LayerNorm(8)),
     lambda: LocalWindowAttention(8, 2, window=(2, 3), shift=1, qkv_bias=False),

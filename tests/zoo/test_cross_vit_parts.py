@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitblocks import Block, ClassAttention, GlobalAttention, LayerNorm, Mlp
-from vitblocks.zoo.cross_vit import Branch, ClassFusion, MultiScaleBlock, Rescale
+from vitblocks.zoo.cross_vit import Branch, ClassFusion, MultiScaleBlock, Rescale, ResizeTo
 
 SMALL, LARGE = 8, 12
 
@@ -128,3 +128,12 @@ def test_rescaling_refuses_a_size_that_is_no_multiple_and_what_is_no_image() -> 
         Rescale(24, 20, multiple=16)
     with pytest.raises(ValueError, match="image must be"):
         Rescale(24, 16)(torch.zeros(3, 24, 24))
+
+
+def test_resizing_to_one_size_is_rescaling_at_that_size() -> None:
+    image = torch.rand(1, 2, 24, 24)
+    assert torch.equal(ResizeTo(16)(image), Rescale(24, 16)(image))
+    assert ResizeTo((16, 8))(torch.rand(1, 2, 40, 30)).shape[2:] == (16, 8)
+    assert ResizeTo(24)(image) is image
+    with pytest.raises(ValueError, match="image"):
+        ResizeTo(16)(torch.zeros(3, 24, 24))
