@@ -74,6 +74,7 @@ CAIT: dict[str, dict[str, Any]] = {
     "no head, no bias of qkv": {"num_classes": 0, "qkv_bias": False},
     "rectangle, other sizes": {"img_size": (32, 48), "depth": 1, "depth_token_only": 3, "num_heads": 4},
     "other norms and activation": {"norm_layer": EPS, "act_layer": nn.SiLU, "mlp_ratio_token_only": 1.5},
+    "mean of the patches": {"global_pool": "avg"},
     "drop rates": {"drop_path_rate": 0.3, "pos_drop_rate": 0.2},
 }
 
@@ -97,7 +98,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "dropout of the head": ("vision_transformer.VisionTransformer", {"drop_rate": 0.1}, "drop_rate"),
     "distilled with registers": ("deit.VisionTransformerDistilled", {"reg_tokens": 1}, "reg_tokens = 1"),
     "distilled without last norm": ("deit.VisionTransformerDistilled", {"final_norm": False}, "last norms = []"),
-    "mean of the patches": ("cait.Cait", {"global_pool": "avg"}, "global_pool = 'avg'"),
+    "no pool": ("cait.Cait", {"global_pool": ""}, "global_pool = ''"),
     "dropout of patch blocks alone": ("cait.Cait", {"proj_drop_rate": 0.1}, "dropout of blocks_token_only.0 = 0.0"),
 }
 

@@ -25,6 +25,7 @@ VIT: dict[str, dict[str, Any]] = {
     "mean": {"pool": "mean"},
     "mean without head, 1 channel": {"pool": "mean", "num_classes": 0, "channels": 1},
     "rectangle": {"image_size": (32, 48), "patch_size": (8, 16)},
+    "one head without a projection": {"heads": 1, "dim_head": 32, "dropout": 0.1},
     "other sizes, drop rates": {"depth": 1, "heads": 3, "dim_head": 8, "dropout": 0.1, "emb_dropout": 0.2},
 }
 
@@ -82,7 +83,6 @@ def test_rectangles_of_as_many_tokens_read_positions_in_their_order() -> None:
 
 
 REFUSED: dict[str, tuple[Any, str]] = {
-    "no projection": (lambda: vit(heads=1, dim_head=32), "transformer.layers.0.0.to_out = Identity()"),
     "another epsilon": (lambda: changed(vit(), "transformer.norm.eps", 1e-6), "transformer.norm = LayerNorm"),
     "CCT: no classes": (lambda: cct(num_classes=0), "num_classes = 0"),
     "CCT: an epsilon": (lambda: changed(cct(), "classifier.norm.eps", 1e-6), "classifier.norm = LayerNorm"),

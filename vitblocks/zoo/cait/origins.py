@@ -7,14 +7,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ...border import Origin, rate_of, refuse_unless, timm
+from ...pool import MeanPool
 
 if TYPE_CHECKING:
     from ...model import Model
 
 
 def read_timm(build: Callable[..., Model], module: Any) -> Model:
-    """timm's Cait, as long as its class token is there and read. Its class blocks may differ in their feed-forward alone."""
-    refuse_unless(module.global_pool == "token", module, "global_pool", module.global_pool)
+    """timm's Cait, as long as its class token is there. Its class blocks may differ in their feed-forward alone."""
+    refuse_unless(module.global_pool in ("token", "avg"), module, "global_pool", module.global_pool)
     refuse_unless(module.blocks_token_only is not None, module, "blocks_token_only", None)
     patch_blocks = timm.named("blocks", module.blocks)
     class_blocks = timm.named("blocks_token_only", module.blocks_token_only)
@@ -30,7 +31,7 @@ def read_timm(build: Callable[..., Model], module: Any) -> Model:
     rates = [timm.drop_rates(module, name, block) for name, block in (patch_blocks | class_blocks).items()]
     expected = [rates[0]] * len(patch_blocks) + [0.0] * len(class_blocks)
     refuse_unless(rates == expected, module, "drop path rates", rates)
-    return build(
+    model = build(
         **timm.patches(module, module.patch_embed),
         **settings,
         num_classes=timm.head(module),
@@ -41,6 +42,9 @@ def read_timm(build: Callable[..., Model], module: Any) -> Model:
         emb_dropout=rate_of(module.pos_drop),
         layer_scale=1.0,  # any: weights come with the rest
     )
+    if module.global_pool == "avg":
+        model.pool = MeanPool()
+    return model
 
 
 ORIGINS = {"timm.models.cait.Cait": Origin("timm", read_timm)}

@@ -190,7 +190,7 @@ class CrossViT(Pretrained, nn.Module):
             for k in range(depth)
         )
         self.norms = nn.ModuleList([norm(small.dim), norm(large.dim)])
-        self.pool = ClassPool()
+        self.pool: nn.Module = ClassPool()
         self.head = BranchHeads([small.dim, large.dim], num_classes) if num_classes else nn.Identity()
         self.apply(trunc_normal_linear)
 
@@ -202,7 +202,7 @@ class CrossViT(Pretrained, nn.Module):
         return (self.norms[0](small[0]), small[1]), (self.norms[1](large[0]), large[1])
 
     def forward_features(self, image: Tensor) -> Tensor:
-        """Both class tokens side by side, what the head reads: ``(B, sm_dim + lg_dim)``."""
+        """Both class tokens, or what the pool makes of each branch, side by side, as the head reads them: ``(B, sm_dim + lg_dim)``."""
         return torch.cat([self.pool(x, grid) for x, grid in self.encode(image)], dim=1)
 
     def forward(self, image: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import nn
 
 from ...border import Origin, rate_of, refuse_unless, timm
 from ...embed import ConvEmbed
+from ...pool import MeanPool
 from ...residual import DropPath
 from .parts import ResizeTo, ThreeConvStem
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def read_timm(build: Callable[..., CrossViT], module: Any) -> CrossViT:
     """timm's CrossVit of two branches, whose class tokens ask once in each block. Every image is resized to the size of each branch."""
     refuse_unless(module.num_branches == 2, module, "num_branches", module.num_branches)
-    refuse_unless(module.global_pool == "token", module, "global_pool", module.global_pool)
+    refuse_unless(module.global_pool in ("token", "avg"), module, "global_pool", module.global_pool)
     refuse_unless(not module.crop_scale, module, "crop_scale", True)
     towers = [
         {
@@ -57,6 +58,8 @@ def read_timm(build: Callable[..., CrossViT], module: Any) -> CrossViT:
     for i, size in enumerate(module.img_size_scaled):
         embed = model.embeds[i]
         model.embeds[i] = nn.Sequential(ResizeTo(size), embed[1] if isinstance(embed, nn.Sequential) else embed)
+    if module.global_pool == "avg":
+        model.pool = MeanPool()
     return model
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor, nn
 
+from ...attention import GlobalAttention, SoftmaxAttend
+from ...block import Block
 from ...border import Origin, activation_of, rate_of, refuse_unless, timm, transformers
 from ...checkpoint.rules import other_names
 from ...embed import LinearEmbed
@@ -87,6 +89,7 @@ def read_vit_pytorch(build: Callable[..., Model], module: Any) -> Model:
     """vit-pytorch's ViT of 1.26, whose mean is that of normed tokens, without a class token."""
     blocks = {f"transformer.layers.{i}": block for i, block in enumerate(module.transformer.layers)}
     settings = timm.alike(module, blocks, _block_of_vit_pytorch)
+    projected = settings.pop("projected")
     timm.refuse_identity(module, "to_latent", module.to_latent)
     _, before, linear, after = module.to_patch_embedding
     first = module.transformer.layers[0][0].norm
@@ -120,19 +123,24 @@ def read_vit_pytorch(build: Callable[..., Model], module: Any) -> Model:
     )
     if module.pool == "mean":
         model.norm, model.pool = norm(dim), MeanPool()
+    for _, block in () if projected else model.blocks():
+        attend = SoftmaxAttend(dropout=settings["attn_dropout"])
+        cast(Block, block).attn = GlobalAttention(
+            dim, 1, qkv_bias=settings["qkv_bias"], attend=attend, proj=nn.Identity()
+        )
     return model
 
 
 def _block_of_vit_pytorch(module: nn.Module, name: str, theirs: Any) -> dict[str, Any]:
     attn, (norm2, fc1, activation, drop1, _, drop2) = theirs[0], theirs[1].net
-    refuse_unless(isinstance(attn.to_out, nn.Sequential), module, f"{name}.0.to_out", attn.to_out)
-    proj, drop = attn.to_out
-    rates = {rate_of(part) for part in (drop, drop1, drop2)}
+    projected = not isinstance(attn.to_out, nn.Identity)  # one head as wide as the tokens is not
+    rates = {rate_of(part) for part in (drop1, drop2, *([attn.to_out[1]] if projected else []))}
     refuse_unless(len(rates) == 1, module, f"drop rates of {name}", rates)
     head_dim = attn.to_qkv.out_features // (3 * attn.heads)
     refuse_unless(abs(attn.scale * head_dim**0.5 - 1) < 1e-6, module, f"{name}.0.scale", attn.scale)
     return {
-        "dim": proj.out_features,
+        "dim": attn.to_qkv.in_features,
+        "projected": projected,
         "heads": attn.heads,
         "head_dim": head_dim,
         "mlp_dim": fc1.out_features,
