@@ -153,6 +153,47 @@ def test_levit(name: str, options: Options) -> None:
     check(partial(made, name, **LEVIT | options))
 
 
+MOBILE: Options = {
+    "image_size": 32,
+    "hidden_sizes": [8, 12, 16],
+    "neck_hidden_sizes": [8, 8, 12, 12, 16, 16, 24],
+    "num_attention_heads": 2,
+    "expand_ratio": 2.0,
+}
+MOBILES: dict[str, Options] = {
+    "plain": {},
+    "7 classes, 1 channel": SEVEN,
+    "rectangle": {"image_size": (32, 64)},
+    "maps that are resized": {"image_size": 72},
+    "other sizes": {"expand_ratio": 3.0, "mlp_ratio": 1.5, "num_attention_heads": 4, "conv_kernel_size": 5},
+}
+
+
+@pytest.mark.parametrize("options", MOBILES.values(), ids=MOBILES)
+def test_mobile_vit(options: Options) -> None:
+    model, _ = check(partial(made, "MobileViTForImageClassification", **MOBILE | options), sizes=2)
+    assert model.head[0].p == 0.1
+
+
+@pytest.mark.parametrize("options", [{}, {"expand_output": False}])
+def test_base_mobile_vit(options: Options) -> None:
+    check(partial(made, "MobileViTModel", **MOBILE, **options), sizes=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hidden_act": "relu"}, "activation of mobilevit.conv_stem"),
+        ({"output_stride": 16}, r"mobilevit\.encoder\.layer\.4\.downsampling_layer\.conv_3x3\.convolution"),
+        ({"qkv_bias": False}, "settings of its transformers"),
+        ({"layer_norm_eps": 1e-6}, "settings of its transformers"),
+    ],
+)
+def test_what_mobile_vit_has_no_part_for(options: Options, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        adopt(made("MobileViTForImageClassification", **MOBILE, **options))
+
+
 def test_dropout_is_where_theirs_has_it() -> None:
     theirs = randomised(made("ViTModel", **VIT, hidden_dropout_prob=0.3, attention_probs_dropout_prob=0.2))
     model, _ = adopt(theirs)
@@ -173,6 +214,8 @@ FILES: dict[str, Options] = {
     "LevitForImageClassification": LEVIT,
     "LevitForImageClassificationWithTeacher": LEVIT,
     "LevitModel": LEVIT,
+    "MobileViTForImageClassification": MOBILE,
+    "MobileViTModel": MOBILE,
 }
 
 

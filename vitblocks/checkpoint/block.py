@@ -34,4 +34,4 @@ def hf_block(attention: str = "attention.attention") -> tuple[Rule, ...]:
 
 
 HF_BLOCK = hf_block()
-"""A block of Hugging Face's ViT, DeiT, ViTMAE and MobileViT."""
+"""A block of Hugging Face's ViT, DeiT and ViTMAE."""

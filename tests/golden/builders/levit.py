@@ -73,7 +73,7 @@ def official(config: Config) -> LeViT:
 
 
 def hf(config: Config, *, distilled: bool) -> LeViT:
-    """As the authors' in other words. The list for what is between the stages ends with an empty one for the last, and is made of the rest."""
+    """As the authors' in other words. The list for what is between the stages is made of the rest, with an empty one after the last."""
     for name, value in (("kernel_size", 3), ("stride", 2), ("padding", 1), ("patch_size", 16)):
         config.only(name, value, why="our stem has no such option")
     if isinstance(config["image_size"], list) or config["image_size"] % 16:

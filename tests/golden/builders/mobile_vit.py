@@ -93,6 +93,41 @@ def official(config: Config) -> MobileViT:
     return model
 
 
+def hf(config: Config) -> MobileViT:
+    """The same in every stage, where the others have it in each. How many blocks and residuals there are is fixed."""
+    config.unaffected_by(
+        *("aspp_out_channels", "atrous_rates", "aspp_dropout_prob", "semantic_loss_ignore_index"),  # of segmentation
+        "classifier_dropout_prob",
+    )
+    config.unaffected_by("image_size")  # it takes every image
+    config.only("output_stride", 32, why="our model has no dilated convolutions")
+    config.only("hidden_act", "silu", "swish", why="our model has no other activation")
+    config.only("layer_norm_eps", 1e-5)
+    config.only("qkv_bias", True)
+    neck = config["neck_hidden_sizes"]
+    if len(neck) != 7:
+        raise config.refuse("neck_hidden_sizes", "there are seven")
+    dims = config.each("hidden_sizes", 3)
+    return MobileViT(
+        image_size=pair(config["image_size"]),
+        dims=dims,
+        channels=[*neck[:2], *(width for width in neck[2:6] for _ in range(2)), neck[6]],
+        num_classes=config["num_labels"],
+        image_channels=config.get("num_channels", 3),
+        expansion=config["expand_ratio"],
+        kernel_size=config["conv_kernel_size"],
+        patch_size=config["patch_size"],
+        heads=config["num_attention_heads"],
+        mlp_dims=[int(dim * config["mlp_ratio"]) for dim in dims],
+    )
+
+
+def hf_map(model: Any, case: Case, stage: int) -> Tensor:
+    found = case.outputs[f"stage{stage}"]
+    _, channels, height, width = found.shape
+    return model.feature_maps(case.input)[stage].map[:, :channels, :height, :width]
+
+
 def heads_of(layer: Config, dim: int) -> int:
     """The number of heads counts only where no width is given."""
     heads, width = layer.get("num_heads", 4) or 4, layer.get("head_dim", 32)
@@ -144,5 +179,6 @@ def centred(model: Any, case: Case, layer: int) -> Tensor:
 BUILDERS: dict[tuple[str, ...], Builder] = {
     ("MobileViT", "timm", r"\bByobNet\b"): Builder(timm, {"logits_train": logits_train}),
     ("MobileViT", "timm", r"\bMobileVitBlock\b"): Builder(block, {"out": block_output}),
+    ("MobileViT", "hf", r"\bMobileViTForImageClassification\b"): Builder(hf, {"stage{}": hf_map}),
     ("MobileViT", "official"): Builder(official, {"map": last_map, "layer_{}_centered": centred}),
 }

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
+from torch import nn
+
+from ...checkpoint.block import HF_BLOCK
 from ...checkpoint.rules import KeyMap, Rule, Table, within
 from ...checkpoint.transforms import Functions
 from ...model import Stage
@@ -107,4 +111,54 @@ OFFICIAL = (
 )
 """The authors' code, ml-cvnets."""
 
-LAYOUTS: dict[str, KeyMap] = {"timm": timm, "official": OFFICIAL}
+
+def _hf_unit(name: str, ours: str) -> tuple[Rule, Rule]:
+    return (
+        Rule(f"{name}.convolution.{{p}}", f"{ours}.conv.{{p}}"),
+        Rule(f"{name}.normalization.{{p}}", f"{ours}.norm.{{p}}"),
+    )
+
+
+_INVERTED_HF = (
+    *_hf_unit("expand_1x1", "expand"),
+    *_hf_unit("conv_3x3", "depthwise"),
+    *_hf_unit("reduce_1x1", "project"),
+)
+
+_BLOCK_HF = tuple(replace(rule, also=()) for rule in HF_BLOCK)  # its modules kept the names that files have
+
+_FUSION_HF = (
+    *_hf_unit("conv_kxk", "local"),
+    Rule("conv_1x1.convolution.{p}", "expand.{p}"),
+    Rule("layernorm.{p}", "inner.layer.layers.{n}.module.{p}"),
+    *within("transformer.layer.{i}", "inner.layer.layers.{i}", _BLOCK_HF),
+    *_hf_unit("conv_projection", "project"),
+    *_hf_unit("fusion", "fuse"),
+)
+
+
+def hf_mobile_vit(prefix: str) -> Table:
+    """Hugging Face's MobileViTForImageClassification with the prefix ``mobilevit.``, its MobileViTModel with none."""
+    layer = f"{prefix}encoder.layer"
+    return (
+        *_hf_unit(f"{prefix}conv_stem", "embed.conv"),
+        *within(f"{layer}.0.layer.0", "stages.0.on_map.conv", _INVERTED_HF),
+        *within(f"{layer}.0.layer.{{i}}", "stages.0.on_map_{i}.conv", _INVERTED_HF),
+        *within(f"{layer}.1.layer.0", "stages.1.transition.conv", _INVERTED_HF),
+        *within(f"{layer}.1.layer.1", "stages.1.on_map.conv", _INVERTED_HF),
+        *within(f"{layer}.1.layer.{{i+1}}", "stages.1.on_map_{i}.conv", _INVERTED_HF),
+        *within(f"{layer}.{{s}}.downsampling_layer", "stages.{s}.transition.conv", _INVERTED_HF),
+        *within(f"{layer}.{{s}}", "stages.{s}.blocks.0", _FUSION_HF),
+        Rule(f"{prefix}conv_1x1_exp.convolution.weight", "norm.0.linear.weight", POINTWISE),
+        Rule(f"{prefix}conv_1x1_exp.normalization.{{p}}", "norm.0.norm.bn.{p}"),
+        Rule("classifier.{p}", "head.1.{p}"),
+    )
+
+
+def hf(model: MobileViT) -> Table:
+    """Hugging Face's MobileViTForImageClassification, or of a model without classes its MobileViTModel."""
+    classifies = any(isinstance(module, nn.Linear) for module in model.head.modules())
+    return hf_mobile_vit("mobilevit." if classifies else "")
+
+
+LAYOUTS: dict[str, KeyMap] = {"timm": timm, "official": OFFICIAL, "hf": hf}

@@ -1,15 +1,17 @@
-"""How timm's MobileViT is read, which there is a ByobNet like many others."""
+"""How other libraries' MobileViT is read. timm's is a ByobNet like many others."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from ...border import Origin, activation_of, rate_of, refuse_unless, timm
+from ...border import Origin, activation_of, rate_of, refuse_unless, timm, transformers
 from ...embed.inverted_residual import make_divisible
+from ...grid import to_pair
 from ...norm import layer_norm
+from .layouts import hf_mobile_vit
 
 if TYPE_CHECKING:
     from ...model import Model
@@ -39,8 +41,96 @@ def read_timm(build: Callable[..., Model], module: Any) -> Model:
         kernel_size=module.stages[2][-1].conv_kxk.conv.kernel_size[0],
         patch_sizes=[block.patch_size for block in fusions.values()],
     )
-    _check_convolutions(module, model)
+    _check_convolutions(module, model, "final_conv.conv")
     return model
+
+
+def read_hf(build: Callable[..., Model], module: Any) -> Model:
+    """transformers' MobileViTForImageClassification, or its MobileViTModel: the mean of the last map. It takes every size."""
+    base, layers = module.base_model, module.base_model.encoder.layer
+    timm.refuse_batch_norms(module)
+    for name, part in module.named_modules():
+        for theirs in (getattr(part, "activation", None), getattr(part, "intermediate_act_fn", None)):
+            refuse_unless(theirs is None or activation_of(theirs) is nn.SiLU, module, f"activation of {name}", theirs)
+    inverted = [
+        *(timm.named(f"layer.{s}.layer", layers[s].layer) for s in range(2)),
+        *({f"layer.{s}.downsampling_layer": layers[s].downsampling_layer} for s in range(2, 5)),
+    ]
+    outs = [[block.reduce_1x1.convolution.out_channels for block in stage.values()] for stage in inverted]
+    expanded = getattr(base, "conv_1x1_exp", None)
+    last = layers[4].fusion.convolution.out_channels
+    model = build(
+        **_hf_transformers(module, layers[2:]),
+        image_size=to_pair(module.config.image_size, "image_size"),
+        num_classes=0 if base is module else transformers.classes(module, "classifier"),
+        head_dropout=0.0 if base is module else rate_of(module.dropout),
+        image_channels=base.conv_stem.convolution.in_channels,
+        channels=[
+            base.conv_stem.convolution.out_channels,
+            *(outs[0][-1], outs[1][0], outs[1][-1]),
+            *(
+                c
+                for own, layer in zip(outs[2:], layers[2:], strict=True)
+                for c in (own[-1], layer.fusion.convolution.out_channels)
+            ),
+            last if expanded is None else expanded.convolution.out_channels,
+        ],
+        repeats=[len(stage) for stage in inverted],
+        expansion=[_expansion(module, stage, "expand_1x1.convolution") for stage in inverted],
+        kernel_size=layers[2].conv_kxk.convolution.kernel_size[0],
+        patch_sizes=[(layer.patch_height, layer.patch_width) for layer in layers[2:]],
+    )
+    prefix = "" if base is module else f"{base.base_model_prefix}."
+    _check_convolutions(module, model, None if expanded is None else f"{prefix}conv_1x1_exp.convolution")
+    if expanded is None:
+        model.norm = nn.Identity()
+    return transformers.without_inner_dropout(model)
+
+
+def _hf_transformers(module: Any, layers: Any) -> dict[str, Any]:
+    """The keywords for the transformers within the last three layers."""
+    stages = [timm.named(f"layer.{s}.transformer.layer", x.transformer.layer) for s, x in enumerate(layers, start=2)]
+    settings, each = timm.by_stage(module, stages, _hf_layer, own=("dim", "heads", "mlp_dim"))
+    norms = {f"layer.{s}.layernorm": layer.layernorm for s, layer in enumerate(layers, start=2)}
+    norm = timm.same_norm(module, {"first": layers[0].transformer.layer[0].layernorm_before, **norms})
+    fixed = {"norm": norm, "qkv_bias": settings["qkv_bias"]}
+    refuse_unless(
+        repr(fixed) == repr({"norm": layer_norm(1e-5), "qkv_bias": True}), module, "settings of its transformers", fixed
+    )
+    return {
+        "dims": each["dim"],
+        "heads": each["heads"],
+        "mlp_dims": each["mlp_dim"],
+        "depths": [len(stage) for stage in stages],
+        "dropout": settings["dropout"],
+        "attn_dropout": settings["attn_dropout"],
+    }
+
+
+_HF_ATTENTION = {"q": "attention.query", "k": "attention.key", "v": "attention.value", "o": "output.dense"}
+
+
+def _hf_layer(module: Any, name: str, theirs: Any) -> dict[str, Any]:
+    settings = transformers.attention(module, f"{name}.attention", theirs.attention, _HF_ATTENTION)
+    up, rates = theirs.intermediate.dense, (rate_of(theirs.attention.output.dropout), rate_of(theirs.output.dropout))
+    refuse_unless(up.bias is not None and theirs.output.dense.bias is not None, module, f"biases of {name}", None)
+    refuse_unless(rates[0] == rates[1], module, f"drop rates of {name}", rates)
+    norms = {f"{name}.{key}": getattr(theirs, key) for key in ("layernorm_before", "layernorm_after")}
+    return {
+        "dim": settings["dim"],
+        "qkv_bias": settings["qkv_bias"],
+        "heads": theirs.attention.attention.num_attention_heads,
+        "head_dim": theirs.attention.attention.attention_head_size,
+        "mlp_dim": up.out_features,
+        "dropout": rates[0],
+        "attn_dropout": rate_of(theirs.attention.attention.dropout),
+        "norm": timm.same_norm(module, norms),
+    }
+
+
+def _hf_features(module: Any, images: Tensor) -> Tensor:
+    output = module(images)
+    return output.last_hidden_state.mean((2, 3)) if output.pooler_output is None else output.pooler_output
 
 
 def _transformers(module: Any, fusions: timm.Blocks) -> dict[str, Any]:
@@ -94,9 +184,10 @@ def _check_activations(module: Any) -> None:
         timm.refuse_identity(module, f"{name}.drop", norm.drop)
 
 
-def _expansion(module: Any, stage: timm.Blocks) -> float:
-    """Hidden channels over channels in, one number for all blocks of a stage."""
-    sizes = [(block.conv1_1x1.conv.in_channels, block.conv1_1x1.conv.out_channels) for block in stage.values()]
+def _expansion(module: Any, stage: timm.Blocks, name: str = "conv1_1x1.conv") -> float:
+    """Hidden channels over channels in, one number for all blocks of a stage, whose first convolution has a name."""
+    first = [block.get_submodule(name) for block in stage.values()]
+    sizes = [(conv.in_channels, conv.out_channels) for conv in first]
     for ratio in (hidden / channels for channels, hidden in sizes):
         if all(make_divisible(channels * ratio) == hidden for channels, hidden in sizes):
             return float(ratio)
@@ -104,14 +195,21 @@ def _expansion(module: Any, stage: timm.Blocks) -> float:
     return 0.0
 
 
-def _check_convolutions(module: Any, model: nn.Module) -> None:
-    """Every convolution must be as ours: kernel, stride, padding, dilation, groups and bias."""
+def _check_convolutions(module: Any, model: nn.Module, pointwise: str | None) -> None:
+    """Every convolution must be as ours: kernel, stride, padding, dilation, groups and bias; the last is a Linear here."""
     ours = [conv for conv in model.modules() if isinstance(conv, nn.Conv2d)]
     theirs = {name: conv for name, conv in module.named_modules() if isinstance(conv, nn.Conv2d)}
-    last = theirs.pop("final_conv.conv")
-    refuse_unless((last.kernel_size, last.bias) == ((1, 1), None), module, "final_conv.conv", last)
+    if pointwise is not None:
+        last = theirs.pop(pointwise)
+        refuse_unless((last.kernel_size, last.bias) == ((1, 1), None), module, pointwise, last)
     for own, (name, conv) in zip(ours, theirs.items(), strict=True):
         refuse_unless(repr(own.extra_repr()) == repr(conv.extra_repr()), module, name, conv)
 
 
-ORIGINS = {"timm.models.byobnet.ByobNet": Origin("timm", read_timm)}
+_HF = "transformers.models.mobilevit.modeling_mobilevit"
+
+ORIGINS = {
+    "timm.models.byobnet.ByobNet": Origin("timm", read_timm),
+    f"{_HF}.MobileViTModel": Origin(hf_mobile_vit(""), read_hf, _hf_features),
+    f"{_HF}.MobileViTForImageClassification": Origin(hf_mobile_vit("mobilevit."), read_hf, transformers.logits),
+}
