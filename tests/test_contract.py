@@ -16,11 +16,13 @@ from vitblocks.attention import (
     Attend,
     ClassAttention,
     ConvProjectionAttention,
+    CosineAttend,
     DilatedWindowAttention,
     DilatedWindows,
     GlobalAttention,
     KernelAttend,
     LocalWindowAttention,
+    QVBiasLinear,
     ReAttend,
     ReAttention,
     ReducedAttention,
@@ -31,7 +33,7 @@ from vitblocks.attention import (
     WindowAttention,
     Windows,
 )
-from vitblocks.block import Block, Chain, ClassBlock, ParallelBlock, PostNormBlock
+from vitblocks.block import Block, Chain, ClassBlock, ParallelBlock, PostNormBlock, ResidualPostNormBlock
 from vitblocks.embed import ConvDownsample, Downsample, InvertedResidual, OnMap, PatchMerging
 from vitblocks.feedforward import ConvFeedForward, EfficientChannelAttention, GatedMlp, Mlp, SqueezeExcite
 from vitblocks.grid import Grid
@@ -43,6 +45,7 @@ from vitblocks.position import (
     DistanceBias,
     DynamicBias,
     LearnedPosition,
+    LogSpacedBias,
     RelativeBias,
     Rotary2d,
     SinePosition1d,
@@ -61,6 +64,7 @@ from vitblocks.zoo.nest import BlockAggregation
 from vitblocks.zoo.pit import PoolingDownsample
 from vitblocks.zoo.regionvit import OnBothMaps, PaddedRegionalAttention, RegionalAttention, RegionalBlock
 from vitblocks.zoo.swin import JointlyShiftedWindows, RolledWindows
+from vitblocks.zoo.swin_v2 import AlwaysShiftedWindows
 from vitblocks.zoo.t2t import Unfold
 
 DIM, HEADS, HEAD_DIM = 16, 2, 8
@@ -69,6 +73,7 @@ ATTENDS: dict[str, Callable[[], Attend]] = {
     "softmax": SoftmaxAttend,
     "talking heads": partial(TalkingHeadsAttend, HEADS, init_std=0.3),
     "re-attention": partial(ReAttend, HEADS),
+    "cosine": partial(CosineAttend, HEADS),
     "smoothed": SmoothedSoftmaxAttend,
     "kernel": partial(KernelAttend, HEAD_DIM, features=12),
 }
@@ -108,6 +113,10 @@ GEOMETRIES: dict[str, tuple[Callable[..., nn.Module], dict[str, Any]]] = {
         partial(WindowAttention, DIM, HEADS, windows=JointlyShiftedWindows((2, 3), padding="attended")),
         {"prefix": (0,), "refuses": (1, 5)},
     ),
+    "always shifted windows": (
+        partial(WindowAttention, DIM, HEADS, windows=AlwaysShiftedWindows((2, 3), padding="attended")),
+        {"prefix": (0,), "refuses": (1, 5)},
+    ),
     "rolled windows": (
         partial(WindowAttention, DIM, HEADS, windows=RolledWindows((2, 3))),
         {"prefix": (0,), "refuses": (1, 5)},
@@ -129,7 +138,7 @@ GEOMETRIES: dict[str, tuple[Callable[..., nn.Module], dict[str, Any]]] = {
     "convolutional projection": (partial(ConvProjectionAttention, DIM, HEADS), {}),
 }
 
-SHIFTED = ("shifted windows", "jointly shifted windows", "rolled windows")
+SHIFTED = ("shifted windows", "always shifted windows", "jointly shifted windows", "rolled windows")
 """They have a mask on every grid."""
 
 # Grids on which another geometry has no mask.
@@ -173,6 +182,10 @@ POSITIONED: dict[str, Callable[[], nn.Module]] = {
     ),
     "global, distance bias": lambda: GlobalAttention(DIM, HEADS, position_bias=DistanceBias(HEADS, (4, 5))),
     "global, dynamic bias": lambda: GlobalAttention(DIM, HEADS, position_bias=DynamicBias(HEADS, 6)),
+    "global, log-spaced bias": lambda: GlobalAttention(DIM, HEADS, position_bias=LogSpacedBias(HEADS, 6)),
+    "windows, log-spaced bias": lambda: LocalWindowAttention(
+        DIM, HEADS, window=(2, 3), shift=1, position_bias=LogSpacedBias(HEADS, 6, span=None, limit=None)
+    ),
     "global, rotary": lambda: GlobalAttention(DIM, HEADS, rotary=Rotary2d(HEAD_DIM)),
     "windows, relative bias": lambda: LocalWindowAttention(
         DIM, HEADS, window=(2, 3), shift=1, position_bias=RelativeBias(HEADS, (2, 3))
@@ -187,6 +200,9 @@ POSITIONED: dict[str, Callable[[], nn.Module]] = {
     ),
     "talking heads": lambda: TalkingHeadsAttention(DIM, HEADS),
     "re-attention": lambda: ReAttention(DIM, HEADS),
+    "no bias of keys": lambda: GlobalAttention(
+        DIM, HEADS, qkv=QVBiasLinear(DIM, (16, 16, 22)), value_dim=11, attend=CosineAttend(HEADS)
+    ),
     "normed projections": lambda: GlobalAttention(
         DIM, HEADS, qkv=LinearNorm(DIM, 3 * DIM), proj=nn.Sequential(nn.Hardswish(), LinearNorm(DIM, DIM))
     ),
@@ -222,6 +238,10 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
     "residual": (lambda: Residual(DIM, PEG(DIM), layer_scale=0.1, drop_path=0.3), {}),
     "block": (lambda: Block(DIM, attention(), Mlp(DIM), layer_scale=0.1, drop_path=0.3), {}),
     "post-norm block": (lambda: PostNormBlock(DIM, attention(), Mlp(DIM), norm=RMSNorm), {}),
+    "residual post-norm block": (
+        lambda: ResidualPostNormBlock(DIM, attention(), Mlp(DIM), layer_scale=0.1, drop_path=0.3),
+        {},
+    ),
     "parallel block": (lambda: ParallelBlock(DIM, attention(), ConvFeedForward(DIM), norm=BatchNorm), {}),
     "compact block": (lambda: CompactBlock(DIM, attention(), Mlp(DIM), layer_scale=0.1), {}),
     "regional block": (
@@ -315,6 +335,7 @@ GEOMETRIC = {
     "on map": lambda: OnMap(nn.Conv2d(DIM, DIM, 1)),
     "relative bias": lambda: GlobalAttention(DIM, HEADS, position_bias=RelativeBias(HEADS, 3)),
     "distance bias": lambda: GlobalAttention(DIM, HEADS, position_bias=DistanceBias(HEADS, 3)),
+    "log-spaced bias": lambda: GlobalAttention(DIM, HEADS, position_bias=LogSpacedBias(HEADS, 8)),
     "dynamic bias": lambda: GlobalAttention(DIM, HEADS, position_bias=DynamicBias(HEADS, 8)),
     "rotary": lambda: GlobalAttention(DIM, HEADS, rotary=Rotary2d(HEAD_DIM)),
     "learned position": lambda: LearnedPosition(DIM, 3),
@@ -344,6 +365,10 @@ TRANSITIONS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
         {"grids": ((4, 6), (7, 5), (3, 3)), "refuses": (1, 5), "out_dim": 24},
     ),
     "merging": (lambda: PatchMerging(DIM), {"refuses": (1, 5), "out_dim": 32}),
+    "merging, normed last": (
+        lambda: PatchMerging(DIM, norm=nn.Identity, out_norm=LayerNorm),
+        {"refuses": (1, 5), "out_dim": 32},
+    ),
     "merging of rectangles": (lambda: PatchMerging(DIM, 20, patch_size=(2, 1)), {"refuses": (1,), "out_dim": 20}),
     "unfold": (lambda: Unfold(3, 2), {"grids": ((4, 6), (7, 5), (3, 3)), "refuses": (1, 5), "out_dim": 9 * DIM}),
     "cross-scale": (

@@ -63,6 +63,7 @@ WITHOUT_PREFIX = frozenset(
         "MobileViT",
         "NesT",
         "Swin",
+        "SwinV2",
         "TwinsPCPVT",
         "TwinsSVT",
     ]

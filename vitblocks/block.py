@@ -75,6 +75,17 @@ class PostNormBlock(TwoBranches):
 
 
 @part
+class ResidualPostNormBlock(TwoBranches):
+    """Residual post-norm block (Swin V2, arXiv:2111.09883, Section 3.2): each branch is normed where it joins the main one."""
+
+    shortcuts: ClassVar = {"shortcut1": "norm1", "shortcut2": "norm2"}
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        x = self.shortcut1(x, self.norm1(self.attn(x, grid)))
+        return self.shortcut2(x, self.norm2(self.mlp(x, grid)))
+
+
+@part
 class ParallelBlock(TwoBranches):
     """Both branches read the same input and are added together (arXiv:2203.09795, Section 3, eq. 2)."""
 

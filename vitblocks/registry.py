@@ -33,6 +33,8 @@ ZOO = (
     "nest",
     "pit",
     "regionvit",
+    "swin",
+    "swin_v2",
     "t2t",
     "twins_svt",
     "vit",

@@ -120,7 +120,7 @@ def test_re_attention_in_training_takes_statistics_per_head_over_groups_too() ->
 
 def kernel_weights(attend: KernelAttend, q: Tensor, k: Tensor) -> Tensor:
     """Lemma 1 of the paper, one query and one key at a time."""
-    scale = attend.logit_scale(q) ** 0.5
+    scale = attend.factor(q) ** 0.5
     weights = torch.zeros(*q.shape[:-1], k.shape[-2], dtype=torch.float64)
     for b, h, n, m in torch.cartesian_prod(*(torch.arange(size) for size in weights.shape)).tolist():
         query, key = q[b, h, n] * scale, k[b, h, m] * scale

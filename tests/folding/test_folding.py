@@ -63,6 +63,7 @@ EXPECTED = {
     "LocalViT": {"BatchNorm into the convolution before it", "LayerNorm into the linear after it"},
     "MobileViT": {"BatchNorm into the convolution before it", "BatchNorm into the linear before it"},
     "Swin": {"position bias materialised", "LayerNorm into the linear after it"},
+    "SwinV2": {"position bias materialised", "biases of queries and values as one"},
     "ViT": {"LayerNorm into the linear after it", "position table frozen"},
 }
 

@@ -163,6 +163,7 @@ REASONS = {
     "PiT": "of the grids",
     "RegionViT": "groups|of the grids",
     "Swin": "groups",
+    "SwinV2": "groups",
     "T2TViT": "of the grids",
     "TwinsPCPVT": "keys on",
     "TwinsSVT": "groups",

@@ -60,6 +60,7 @@ ANY_SIZE = {
     "PiT",
     "RegionViT",
     "Swin",
+    "SwinV2",
     "T2TViT",
     "TwinsPCPVT",
     "TwinsSVT",

@@ -13,9 +13,11 @@ from .base import (
 )
 from .class_attention import ClassAttention
 from .conv_projection import ConvProjectionAttention
+from .cosine import CosineAttend
 from .global_attention import GlobalAttention
 from .kernel import KernelAttend
 from .local_window import DilatedWindowAttention, LocalWindowAttention, WindowAttention
+from .qv_bias import QVBiasLinear
 from .re_attention import ReAttend, ReAttention
 from .reduced import ReducedAttention
 from .talking_heads import TalkingHeadsAttend, TalkingHeadsAttention
@@ -27,6 +29,7 @@ __all__ = [
     "AttentionOptions",
     "ClassAttention",
     "ConvProjectionAttention",
+    "CosineAttend",
     "CrossAttention",
     "CrossAttentionOptions",
     "DilatedWindowAttention",
@@ -37,6 +40,7 @@ __all__ = [
     "LocalWindowAttention",
     "MixedHeadOptions",
     "Partition",
+    "QVBiasLinear",
     "ReAttend",
     "ReAttention",
     "ReducedAttention",

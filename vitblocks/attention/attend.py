@@ -63,6 +63,26 @@ def fold_bias(bias: Tensor, like: Tensor) -> Tensor:
     return bias.expand(*lead, *bias.shape[-3:]).reshape(-1, *bias.shape[-3:])
 
 
+def hides_training(q: Tensor, bias: Tensor | None) -> bool:
+    """Whether PyTorch may take a kernel that has no gradient of the bias: within ``torch.func.vmap`` nothing says that it is trained."""
+    return bias is not None and torch.is_grad_enabled() and not (q.requires_grad or bias.requires_grad)
+
+
+def softmax_attention(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, *, scale: float | None, dropout: float
+) -> Tensor:
+    """``F.scaled_dot_product_attention`` of the inputs of an :class:`Attend`."""
+    values = F.scaled_dot_product_attention(
+        fold_groups(q),
+        fold_groups(k),
+        fold_groups(v),
+        attn_mask=None if bias is None else as_bias(fold_bias(bias, q), q.dtype).to(q.dtype),
+        dropout_p=dropout,
+        scale=scale,
+    )
+    return values.reshape(*q.shape[:-1], v.shape[-1])
+
+
 class Attend(nn.Module):
     """What every Attend is: logits to weights to output. Subclasses give ``weights``, and ``forward`` where a faster way exists.
 
@@ -77,12 +97,13 @@ class Attend(nn.Module):
         self.scale = scale
         self.dropout = dropout
 
-    def logit_scale(self, q: Tensor) -> float:
+    def factor(self, q: Tensor) -> float:
+        """What products of these queries and keys are multiplied by."""
         return float(q.shape[-1]) ** -0.5 if self.scale is None else self.scale
 
     def logits(self, q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
         """Scaled products plus the bias: ``(B, ..., heads, n, m)``."""
-        logits = torch.einsum("... n d, ... m d -> ... n m", q * self.logit_scale(q), k)
+        logits = torch.einsum("... n d, ... m d -> ... n m", q * self.factor(q), k)
         return logits if bias is None else logits + as_bias(bias, logits.dtype)
 
     def weights(self, q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -109,15 +130,6 @@ class SoftmaxAttend(Attend):
         return self.logits(q, k, bias).softmax(dim=-1)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-        if bias is not None and torch.is_grad_enabled() and not (q.requires_grad or bias.requires_grad):
-            # Within ``torch.func.vmap`` nothing says that it is trained, and PyTorch takes a kernel that has no gradient of the bias.
+        if hides_training(q, bias):
             return super().forward(q, k, v, bias)
-        values = F.scaled_dot_product_attention(
-            fold_groups(q),
-            fold_groups(k),
-            fold_groups(v),
-            attn_mask=None if bias is None else as_bias(fold_bias(bias, q), q.dtype).to(q.dtype),
-            dropout_p=self.dropout if self.training else 0.0,
-            scale=self.scale,
-        )
-        return values.reshape(*q.shape[:-1], v.shape[-1])
+        return softmax_attention(q, k, v, bias, scale=self.scale, dropout=self.dropout if self.training else 0.0)

@@ -58,7 +58,7 @@ class KernelAttend(Attend):
 
     def feature_map(self, x: Tensor) -> Tensor:
         """Positive features ``(..., n, features)`` of queries or keys ``(..., n, d)``."""
-        x = (x if x.dtype == torch.float64 else x.float()) * self.logit_scale(x) ** 0.5
+        x = (x if x.dtype == torch.float64 else x.float()) * self.factor(x) ** 0.5
         projected = x @ self.features.to(x.dtype).T
         return torch.exp(projected - x.square().sum(dim=-1, keepdim=True) / 2) * self.features.shape[0] ** -0.5
 

@@ -55,28 +55,40 @@ class ConvDownsample(Downsample):
 class PatchMerging(nn.Module):
     """Neighbouring patches side by side in one token, normed and projected (Swin, arXiv:2103.14030, Section 3.1).
 
+    Swin V2 (arXiv:2111.09883) projects first: ``norm=nn.Identity, out_norm=layer_norm(1e-5)``.
+
     A transition ``(x (B, H*W, dim), grid) -> (x, grid)``. Neighbours are ordered (0, 0), (1, 0), (0, 1), (1, 1) as (row, column), as
     published. A map that does not divide is padded with zeros at the bottom and right, as in the authors' code.
 
     Args:
         dim, out_dim: channels in and out; ``2 * dim`` if None.
         patch_size: how many patches are merged along each side.
-        norm: factory of the norm before the projection, with an epsilon of 1e-5 as published.
+        norm: factory of the norm before the projection, with an epsilon of 1e-5 as published; ``nn.Identity`` for none.
+        out_norm: factory of the norm after the projection; ``nn.Identity`` for none.
 
     Raises:
         ValueError: in ``forward``, with prefix tokens.
     """
 
     normed: ClassVar = {"norm": "proj"}
+    chained: ClassVar = {"proj": "out_norm"}
 
     def __init__(
-        self, dim: int, out_dim: int | None = None, *, patch_size: Size = 2, norm: NormFactory = layer_norm(1e-5)
+        self,
+        dim: int,
+        out_dim: int | None = None,
+        *,
+        patch_size: Size = 2,
+        norm: NormFactory = layer_norm(1e-5),
+        out_norm: NormFactory = nn.Identity,
     ) -> None:
         super().__init__()
         self.stride = to_pair(patch_size, "patch_size")
         width = self.stride[0] * self.stride[1] * dim
         self.norm = norm(width)
-        self.proj = nn.Linear(width, 2 * dim if out_dim is None else out_dim, bias=False)
+        out_dim = 2 * dim if out_dim is None else out_dim
+        self.proj = nn.Linear(width, out_dim, bias=False)
+        self.out_norm = out_norm(out_dim)
 
     def forward(self, x: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
         require_no_prefix(x, grid, "PatchMerging")
@@ -86,4 +98,4 @@ class PatchMerging(nn.Module):
         if height % down or width % right:
             image = F.pad(image, (0, 0, 0, -width % right, 0, -height % down))
         merged = rearrange(image, "b (h p) (w q) c -> b (h w) (q p c)", p=down, q=right)
-        return self.proj(self.norm(merged)), (-(-height // down), -(-width // right))
+        return self.out_norm(self.proj(self.norm(merged))), (-(-height // down), -(-width // right))

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias, cast
 import torch
 from torch import nn
 
+from ..attention import QVBiasLinear
 from ..feedforward import QuickGELU
 from ..norm import BatchNorm
 from ..residual import LayerScale, Shortcut
@@ -54,6 +55,15 @@ def leave_out_dropout(model: nn.Module, owners: Owners) -> Iterator[Fold]:
             if (type(inner) in _DROPOUTS or known(inner, "idle_in_eval")) and owners.alone(inner):
                 _replace(module, name, nn.Identity())
                 yield Fold("dropout left out", owners.name(inner), owners.name(module))
+
+
+def bias_of_keys(model: nn.Module, owners: Owners) -> Iterator[Fold]:
+    """A projection whose keys have no bias becomes a Linear, whose bias of the keys is zero: other rules see a Linear."""
+    for module in list(model.modules()):
+        for name, inner in list(module.named_children()):
+            if behaves_as(inner, QVBiasLinear) and owners.alone(inner) and owners.alone(inner.linear):
+                _replace(module, name, inner.to_linear())
+                yield Fold("biases of queries and values as one", owners.name(inner), owners.name(module))
 
 
 def fold_batch_norms(model: nn.Module, owners: Owners) -> Iterator[Fold]:
@@ -180,6 +190,7 @@ def _replace(parent: nn.Module, name: str, new: nn.Module) -> None:
 # Norms that stand between linears go before those that precede them; a layer scale comes last, when its branch ends in a linear.
 RULES: tuple[Rule, ...] = (
     leave_out_dropout,
+    bias_of_keys,
     fold_batch_norms,
     unscale,
     fold_token_norms,

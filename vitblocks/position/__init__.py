@@ -2,6 +2,7 @@
 
 from .dynamic_bias import DynamicBias
 from .learned import LearnedPosition
+from .log_spaced_bias import LogSpacedBias
 from .peg import PEG
 from .relative_bias import ClassRelativeBias, DistanceBias, RelativeBias
 from .resize import resize_table, resize_table_as_dino, resize_table_as_timm, resize_table_as_vit_pytorch
@@ -14,6 +15,7 @@ __all__ = [
     "DistanceBias",
     "DynamicBias",
     "LearnedPosition",
+    "LogSpacedBias",
     "RelativeBias",
     "Rotary2d",
     "SinePosition1d",

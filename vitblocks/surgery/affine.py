@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..attention import QVBiasLinear
 from ..folding.affine import BatchNormNd, batch_norm_affine, batch_norm_of
 from ..folding.declared import child, declared
 from ..norm import identity_norm
@@ -55,6 +56,21 @@ def part_of(layer: nn.Module, name: str, path: str = "") -> Part:
         f"{path}{name} is a {type(module).__name__}, whose weights have no counterpart in the other layer; "
         f"give the new one a copy of the same module as {path}{name}="
     )
+
+
+def read_projection(layer: nn.Module, name: str) -> Affine:
+    """The map that a projection is: :func:`read` of :func:`part_of`, or of one whose keys have no bias, which is then 0.
+
+    Raises:
+        TypeError: see :func:`part_of`.
+    """
+    module = child(layer, name)
+    if not isinstance(module, QVBiasLinear):
+        return read(part_of(layer, name))
+    weight, biases = module.linear.weight, (module.q_bias, module.v_bias)
+    trains = any(bias.requires_grad for bias in biases)
+    keys = frozenset({f"{name}.q_bias", f"{name}.v_bias"})
+    return Affine(weight, module.bias, weight.requires_grad, trains, frozenset({f"{name}.linear.weight"}), keys)
 
 
 def read(part: Part) -> Affine:

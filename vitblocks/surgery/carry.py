@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import nn
 
 from ..attention import Attention
-from .affine import Affine, part_of, read, write
+from .affine import Affine, part_of, read, read_projection, write
 from .ledger import Ledger, copy, shapes
 
 _HANDLED = ("proj.", "attend.", "position_bias.")
@@ -66,7 +66,7 @@ def _rows(attention: Attention, letter: str) -> Affine:
     widths = {"q": keys, "k": keys, "v": values}
     start = sum(widths[before] for before in name[: name.index(letter)])
     rows = slice(start, start + widths[letter])
-    whole = read(part_of(attention, name))
+    whole = read_projection(attention, name)
     return whole._replace(weight=whole.weight[rows], bias=None if whole.bias is None else whole.bias[rows])
 
 

@@ -10,6 +10,7 @@ from ..position import (
     DistanceBias,
     DynamicBias,
     LearnedPosition,
+    LogSpacedBias,
     RelativeBias,
     SinePosition1d,
     SinePosition2d,
@@ -92,8 +93,8 @@ def complete_bias(old: nn.Module, kind: type[nn.Module], options: Options, call:
     plain = old.patches if isinstance(old, ClassRelativeBias) else old
     grid = getattr(plain, "grid", None) or (None if call is None else call[0])
     completed = taken(kind, {"heads": getattr(plain, "heads", None), "grid": grid}, options)
-    needed = "mlp_dim" if issubclass(kind, DynamicBias) else "grid"
-    if needed not in completed:
+    needed = None if issubclass(kind, LogSpacedBias) else "mlp_dim" if issubclass(kind, DynamicBias) else "grid"
+    if needed is not None and needed not in completed:
         raise ValueError(f"{kind.__name__} needs {needed}=; it cannot be told from {type(old).__name__}")
     return completed
 
@@ -101,7 +102,7 @@ def complete_bias(old: nn.Module, kind: type[nn.Module], options: Options, call:
 def carry_bias(old: nn.Module, new: nn.Module, options: Options) -> Ledger:
     """The bias of every offset, exactly on the grid of the new table; a :class:`DistanceBias` gets the mean of both directions.
 
-    A :class:`DynamicBias` computes its biases and takes none over: it starts at zero.
+    A :class:`DynamicBias` or :class:`LogSpacedBias` computes its biases and takes none over: it starts as no bias at all.
     """
     ledger = Ledger()
     if copy_alike(old, new, ledger):
@@ -109,7 +110,7 @@ def carry_bias(old: nn.Module, new: nn.Module, options: Options) -> Ledger:
     start_neutral(new)
     target, prefix = (new.patches, "patches.") if isinstance(new, ClassRelativeBias) else (new, "")
     source = old.patches if isinstance(old, ClassRelativeBias) else old
-    if not isinstance(source, (RelativeBias, DistanceBias, DynamicBias)) or not isinstance(
+    if not isinstance(source, (RelativeBias, DistanceBias, DynamicBias, LogSpacedBias)) or not isinstance(
         target, (RelativeBias, DistanceBias)
     ):
         return ledger
@@ -130,7 +131,7 @@ POSITION = Family("position", "a position", (*TABLES, PEG), carry_layer, complet
 POSITION_BIAS = Family(
     "position",
     "a position",
-    (RelativeBias, DistanceBias, DynamicBias, ClassRelativeBias),
+    (RelativeBias, DistanceBias, DynamicBias, LogSpacedBias, ClassRelativeBias),
     carry_bias,
     complete=complete_bias,
     left_alone=of_larger_strides,

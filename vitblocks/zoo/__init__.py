@@ -16,6 +16,7 @@ from .nest import NesT
 from .pit import PiT
 from .regionvit import RegionViT
 from .swin import Swin
+from .swin_v2 import SwinV2
 from .t2t import T2TViT
 from .twins_svt import TwinsPCPVT, TwinsSVT
 from .vit import ViT
@@ -41,6 +42,7 @@ __all__ = [
     "PiT",
     "RegionViT",
     "Swin",
+    "SwinV2",
     "T2TViT",
     "TwinsPCPVT",
     "TwinsSVT",

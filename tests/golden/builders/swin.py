@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+from einops import rearrange
 from torch import Tensor
 
 from tests.golden.case import Case
-from tests.golden.check import Builder
+from tests.golden.check import Builder, Output
 from tests.golden.config import Config, pair
 from vitblocks import Swin
 
@@ -21,7 +23,7 @@ def swin(config: Config) -> Swin:
     config.only("global_pool", "avg")
     config.only("head_dim", None)
     config.only("patch_norm", True)
-    patch, stages = pair(config["patch_size"]), len(config["depths"])
+    patch, stages = pair(config.get("patch_size", 4)), len(config["depths"])
     if not config.get("dynamic_img_size", False):
         config.same_size("img_size")
     elif any(side % size for side, size in zip(config.image[-2:], patch, strict=True)):
@@ -33,9 +35,9 @@ def swin(config: Config) -> Swin:
         depths=config["depths"],
         heads=config.each("num_heads", stages),
         window=pair(config["window_size"]),
-        mlp_ratio=config["mlp_ratio"],
+        mlp_ratio=config.get("mlp_ratio", 4.0),
         channels=config.get("in_chans", 3),
-        qkv_bias=config["qkv_bias"],
+        qkv_bias=config.get("qkv_bias", True),
         image_size=pair(config["img_size"]),
         activation=config.activation("act_layer"),
         padding="timm",
@@ -85,7 +87,24 @@ def stage_output(model: Any, case: Case, stage: int) -> Tensor:
     return x[:, :count, :channels]
 
 
+def corner(x: Tensor, grid: Any, shape: torch.Size) -> Tensor:
+    """The first rows, columns and channels of tokens, as many as a map ``(B, H, W, C)`` of a case has."""
+    _, rows, columns, channels = shape
+    return rearrange(x, "b (h w) c -> b h w c", h=grid[0])[:, :rows, :columns, :channels]
+
+
+def stage_map(model: Any, case: Case, stage: int) -> Tensor:
+    return corner(*model.forward_stages(case.input)[stage], case.outputs[f"stage{stage}"].shape)
+
+
+def token_map(model: Any, case: Case) -> Tensor:
+    return corner(*model.encode(case.input), case.outputs["tokens"].shape)
+
+
+MAPS: dict[str, Output] = {"stage{}": stage_map, "tokens": token_map}
+"""Outputs of timm's, which keeps tokens as maps."""
+
 BUILDERS = {
-    ("Swin", "timm"): Builder(swin),
+    ("Swin", "timm"): Builder(swin, MAPS),
     ("Swin", "hf", r"\bSwinForImageClassification\b"): Builder(hf, {"stage{}": stage_output}),
 }

@@ -1,6 +1,6 @@
 """Swin: Hierarchical Vision Transformer using Shifted Windows (arXiv:2103.14030)."""
 
-from .model import Swin
+from .model import VARIANTS, Swin
 from .parts import JointlyShiftedWindows, RolledWindows
 
-__all__ = ["JointlyShiftedWindows", "RolledWindows", "Swin"]
+__all__ = ["VARIANTS", "JointlyShiftedWindows", "RolledWindows", "Swin"]

@@ -20,7 +20,7 @@ from ...norm import NormFactory, layer_norm
 from ...pool import MeanPool
 from ...position import RelativeBias
 from ...prefix import PerToken
-from ...registry import part
+from ...registry import Variant, Variants, part
 from ...residual import drop_path_schedule
 from ..sizes import embedded_grid
 from .layouts import LAYOUTS
@@ -138,3 +138,28 @@ class Swin(Model):
 def merged(grid: tuple[int, int], times: int) -> tuple[int, int]:
     """The grid after its patches were merged, so many to one along each side, rounding up."""
     return -(-grid[0] // times), -(-grid[1] // times)
+
+
+def _variant(dim: int, depth: int, heads: int, window: int, image_size: int) -> Variant:
+    """As timm has its weights: ``depth`` blocks in the third stage, ``heads`` in the first."""
+    return Variant(
+        Swin,
+        {
+            "image_size": image_size,
+            "dim": dim,
+            "depths": (2, 2, depth, 2),
+            "heads": tuple(heads * 2**i for i in range(4)),
+            "window": window,
+            "padding": "timm",
+        },
+    )
+
+
+VARIANTS: Variants = {
+    "swin_tiny_patch4_window7_224": _variant(96, 6, 3, 7, 224),
+    "swin_small_patch4_window7_224": _variant(96, 18, 3, 7, 224),
+    "swin_base_patch4_window7_224": _variant(128, 18, 4, 7, 224),
+    "swin_base_patch4_window12_384": _variant(128, 18, 4, 12, 384),
+    "swin_large_patch4_window7_224": _variant(192, 18, 6, 7, 224),
+    "swin_large_patch4_window12_384": _variant(192, 18, 6, 12, 384),
+}

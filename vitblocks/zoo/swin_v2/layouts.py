@@ -1,0 +1,56 @@
+"""Key maps of Swin V2."""
+
+from __future__ import annotations
+
+from ...checkpoint.rules import KeyMap, Rule, within
+from ...checkpoint.transforms import Concat
+
+_BLOCK = (
+    Rule("attn.logit_scale", "attn.attend.logit_scale"),
+    Rule("attn.cpb_mlp.0.{p}", "attn.position_bias.fc1.{p}"),
+    Rule("attn.cpb_mlp.2.{p}", "attn.position_bias.fc2.{p}"),
+    Rule("attn.q_bias", "attn.qkv.q_bias"),
+    Rule("attn.v_bias", "attn.qkv.v_bias"),
+    Rule("attn.qkv.weight", "attn.qkv.linear.weight"),
+    Rule("{p}", "{p}"),
+)
+
+TIMM = (
+    Rule("patch_embed.proj.{p}", "embed.conv.{p}"),
+    Rule("patch_embed.norm.{p}", "embed.norm.{p}"),
+    Rule("layers.{s}.downsample.reduction.{p}", "stages.{s}.transition.proj.{p}"),
+    Rule("layers.{s}.downsample.norm.{p}", "stages.{s}.transition.out_norm.{p}"),
+    *within("layers.{s}.blocks.{b}", "stages.{s}.blocks.{b}", _BLOCK),
+    Rule("norm.{p}", "norm.{p}"),
+    Rule("head.fc.{p}", "head.{p}"),
+)
+
+_THEIRS = "attention.self"
+_WEIGHTS = tuple(f"{_THEIRS}.{name}.weight" for name in ("query", "key", "value"))
+
+_HF_BLOCK = (
+    Rule(f"{_THEIRS}.logit_scale", "attn.attend.logit_scale"),
+    Rule(f"{_THEIRS}.continuous_position_bias_mlp.0.{{p}}", "attn.position_bias.fc1.{p}"),
+    Rule(f"{_THEIRS}.continuous_position_bias_mlp.2.{{p}}", "attn.position_bias.fc2.{p}"),
+    Rule(f"{_THEIRS}.query.bias", "attn.qkv.q_bias"),
+    Rule(f"{_THEIRS}.value.bias", "attn.qkv.v_bias"),
+    *(Rule(_WEIGHTS, f"attn.qkv.{ours}", Concat(3)) for ours in ("linear.weight", "weight")),
+    Rule("attention.output.dense.{p}", "attn.proj.{p}"),
+    Rule("layernorm_before.{p}", "norm1.{p}"),
+    Rule("layernorm_after.{p}", "norm2.{p}"),
+    Rule("intermediate.dense.{p}", "mlp.fc1.{p}"),
+    Rule("output.dense.{p}", "mlp.fc2.{p}"),
+)
+
+HF = (
+    Rule("swinv2.embeddings.patch_embeddings.projection.{p}", "embed.conv.{p}"),
+    Rule("swinv2.embeddings.norm.{p}", "embed.norm.{p}"),
+    Rule("swinv2.encoder.layers.{s-1}.downsample.reduction.{p}", "stages.{s}.transition.proj.{p}"),
+    Rule("swinv2.encoder.layers.{s-1}.downsample.norm.{p}", "stages.{s}.transition.out_norm.{p}"),
+    *within("swinv2.encoder.layers.{s}.blocks.{b}", "stages.{s}.blocks.{b}", _HF_BLOCK),
+    Rule("swinv2.layernorm.{p}", "norm.{p}"),
+    Rule("classifier.{p}", "head.{p}"),
+)
+"""Hugging Face's Swinv2ForImageClassification: build the model with ``padding="hf"`` and its ``image_size``."""
+
+LAYOUTS: dict[str, KeyMap] = {"timm": TIMM, "hf": HF}
