@@ -51,7 +51,7 @@ from vitblocks.position import (
     SinePosition1d,
     SinePosition2d,
 )
-from vitblocks.prefix import ClassToken, PerToken, RegisterToken
+from vitblocks.prefix import ClassToken, MaskToken, PerToken, RegisterToken
 from vitblocks.residual import Residual
 from vitblocks.testing import check_attend, check_layer, check_transition
 from vitblocks.zoo.ats_vit import SampledBlock, SmoothedSoftmaxAttend
@@ -281,6 +281,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
     "inverted residual": (lambda: OnMap(InvertedResidual(DIM, DIM)), {}),
     "class token": (lambda: ClassToken(DIM, 2), {"adds": 2}),
     "registers": (lambda: RegisterToken(DIM, 3), {"adds": 3}),
+    "mask token": (lambda: MaskToken(DIM), {}),
 }
 
 

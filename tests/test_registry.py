@@ -12,6 +12,7 @@ from torch import nn
 
 import vitblocks
 from vitblocks import KernelAttend, SinePosition1d
+from vitblocks.border import published
 from vitblocks.registry import variants
 from vitblocks.zoo.nest import SameMaxPool2d
 
@@ -37,7 +38,40 @@ SAME_SIZES = {
 """Variants that differ from another in what has no weights: activations, padding."""
 
 
-@pytest.mark.parametrize("name", vitblocks.list_models())
+WEIGHTS: dict[str, list[int]] = json.loads((Path(__file__).parent / "weights.json").read_text())
+"""Published weights by the names of timm 1.0.31: parameters, and classes."""
+
+
+def parameters(name: str, **options: Any) -> int:
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in vitblocks.create_model(name, **options).parameters())
+
+
+def test_published_weights_have_as_many_parameters() -> None:
+    """Counted at a depth of one and of two blocks, which are all alike."""
+    trunks: dict[str, int] = {}
+    found = {}
+    for name, (_, classes) in WEIGHTS.items():
+        row = published()[name]
+        assert row.num_classes == classes
+        options = variants()[row.variant].options
+        if row.variant not in trunks:
+            one, two = (parameters(row.variant, num_classes=0, depth=depth) for depth in (1, 2))
+            trunks[row.variant] = one + (options["depth"] - 1) * (two - one)
+        found[name] = trunks[row.variant] + classes * (options["dim"] + 1)
+    assert found == {name: params for name, (params, _) in WEIGHTS.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_published_weights_have_as_many_parameters_in_all_blocks(name: str) -> None:
+    assert parameters(name) == WEIGHTS[name][0]
+
+
+COUNTED = sorted(set(vitblocks.list_models()) - {published()[name].variant for name in WEIGHTS})
+
+
+@pytest.mark.parametrize("name", COUNTED)
 def test_counts_as_the_reference(name: str) -> None:
     reference = REFERENCE[SAME_SIZES.get(name, name)]
     with torch.device("meta"):

@@ -62,6 +62,7 @@ WITHOUT_PREFIX = frozenset(
         "CvT",
         "MobileViT",
         "NesT",
+        "SigLIP",
         "Swin",
         "SwinV2",
         "TwinsPCPVT",

@@ -94,7 +94,7 @@ from .inspect import (
 from .model import FeatureMap, Model, Stage
 from .norm import BatchNorm, LayerNorm, LinearNorm, MapNorm, RMSNorm, layer_norm, rms_norm
 from .objectives import MAE, MPP, Dino, DinoHead, DistillWrapper, SimMIM
-from .pool import AttentionPool, ClassPool, MeanPool, PrefixMeanPool, SequencePool
+from .pool import AttentionPool, ClassMeanPool, ClassPool, MeanPool, PrefixMeanPool, SequencePool
 from .position import (
     PEG,
     ClassRelativeBias,
@@ -107,7 +107,7 @@ from .position import (
     SinePosition1d,
     SinePosition2d,
 )
-from .prefix import ClassToken, PerToken, RegisterToken
+from .prefix import ClassToken, MaskToken, PerToken, RegisterToken
 from .recipe import build, describe, to_source
 from .registry import create_model, list_models, list_parts, part
 from .residual import DropPath, LayerScale, Residual, Shortcut, drop_path_schedule
@@ -115,6 +115,7 @@ from .surgery import SwapReport, swap, swap_attention
 from .train import parameter_groups
 from .zoo import (
     CCT,
+    CLIP,
     ATSViT,
     CaiT,
     CompactViT,
@@ -122,6 +123,8 @@ from .zoo import (
     CrossViT,
     CvT,
     DeepViT,
+    DeiT3,
+    DINOv2,
     DistillableEfficientViT,
     DistillablePiT,
     DistillableT2TViT,
@@ -133,6 +136,7 @@ from .zoo import (
     NesT,
     PiT,
     RegionViT,
+    SigLIP,
     Swin,
     SwinV2,
     T2TViT,
@@ -144,6 +148,7 @@ from .zoo import (
 
 __all__ = [
     "CCT",
+    "CLIP",
     "MAE",
     "MPP",
     "PEG",
@@ -159,6 +164,7 @@ __all__ = [
     "Chain",
     "ClassAttention",
     "ClassBlock",
+    "ClassMeanPool",
     "ClassPool",
     "ClassRelativeBias",
     "ClassToken",
@@ -173,7 +179,9 @@ __all__ = [
     "CrossFormer",
     "CrossViT",
     "CvT",
+    "DINOv2",
     "DeepViT",
+    "DeiT3",
     "DilatedWindowAttention",
     "DilatedWindows",
     "Dino",
@@ -209,6 +217,7 @@ __all__ = [
     "LogSpacedBias",
     "MapEmbed",
     "MapNorm",
+    "MaskToken",
     "MeanPool",
     "Mlp",
     "MobileViT",
@@ -239,6 +248,7 @@ __all__ = [
     "SequencePool",
     "ShiftedWindows",
     "Shortcut",
+    "SigLIP",
     "SimMIM",
     "SinePosition1d",
     "SinePosition2d",

@@ -141,7 +141,7 @@ _KINDS: dict[Check, str] = {
     check_count: """
         num_classes depth depths cls_depth enc_depth decoder_depth cross_attn_depth num_layers block_repeats repeats num_prefix
         prefix_tokens emb_padding kv_padding kv_proj_padding pool_padding pooling_padding shift local_crops warmup_epochs
-        freeze_epochs
+        freeze_epochs registers
     """,
     check_padding: "padding",
     check_rate: "dropout head_dropout attn_dropout emb_dropout layer_dropout drop_path rate",

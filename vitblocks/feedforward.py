@@ -16,6 +16,8 @@ from .prefix import join_prefix
 from .registry import part
 
 Activation = Callable[[], nn.Module]
+FeedForward = Callable[..., nn.Module]
+"""A factory that is called as :class:`Mlp` is, ``(dim, mlp_dim, *, activation, dropout) -> layer``: Mlp or GatedMlp."""
 
 TanhGELU: Activation = partial(nn.GELU, approximate="tanh")
 """GELU by its tanh approximation (arXiv:1606.08415, Section 2), which JAX code uses by default."""

@@ -13,15 +13,15 @@ from .init import trunc_normal_linear
 from .registry import part
 
 
-def linear_head(dim: int, num_classes: int) -> nn.Module:
-    """A Linear to ``num_classes`` logits, or the features themselves with ``num_classes=0``.
+def linear_head(dim: int, num_classes: int, bias: bool = True) -> nn.Module:
+    """A Linear to ``num_classes`` logits, with a bias or without, or the features themselves with ``num_classes=0``.
 
     Raises:
         ValueError: ``num_classes`` is negative, or ``dim`` not positive.
     """
     check_int("dim", dim)
     check_count("num_classes", num_classes)
-    return nn.Linear(dim, num_classes) if num_classes else nn.Identity()
+    return nn.Linear(dim, num_classes, bias) if num_classes else nn.Identity()
 
 
 def reset(head: nn.Module, num_classes: int, dim: int) -> nn.Module:

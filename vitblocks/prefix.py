@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from .contract import require_plain
@@ -61,6 +62,8 @@ class RegisterToken(nn.Module):
     Initialised as a truncated normal of standard deviation 0.02.
     """
 
+    undecayed = ("token",)
+
     def __init__(self, dim: int, count: int = 4) -> None:
         """Raises ValueError if ``count`` is not positive."""
         super().__init__()
@@ -73,6 +76,32 @@ class RegisterToken(nn.Module):
 
     def extra_repr(self) -> str:
         return f"count={self.token.shape[1]}, dim={self.token.shape[2]}"
+
+
+@part
+class MaskToken(nn.Module):
+    """Keep the token that stood for masked patches while weights were trained (BEiT, arXiv:2106.08254, Section 2.3; iBOT, DINOv2).
+
+    As a layer it does nothing: ``(B, N, C)`` comes back as it is. Published weights carry it, and :meth:`replace` puts it to use. It is a
+    buffer, since no output of the model trains it.
+    """
+
+    token: Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("token", torch.zeros(1, 1, dim))
+
+    def replace(self, x: Tensor, grid: Grid, masked: Tensor) -> Tensor:
+        """``x (B, N, C)`` with the token in place of the patches that are ``masked (B, H*W)``, a bool; prefix tokens stay."""
+        prefix, patches = split_prefix(x, grid)
+        return join_prefix(prefix, torch.where(rearrange(masked, "b n -> b n 1"), self.token.to(x.dtype), patches))
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        return x
+
+    def extra_repr(self) -> str:
+        return f"dim={self.token.shape[2]}"
 
 
 @part

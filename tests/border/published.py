@@ -26,7 +26,8 @@ def rows() -> dict[str, Any]:
 
     known = set(list_models())
     found = {}
-    for name in sorted(timm.list_pretrained()):
+    pretrained = set(timm.list_pretrained())
+    for name in sorted(pretrained):
         config = timm.get_pretrained_cfg(name)
         base = name.partition(".")[0]
         candidates = [variant for variant in (base, f"{base}_distilled") if variant in known]
@@ -35,6 +36,9 @@ def rows() -> dict[str, Any]:
         with torch.device("meta"):
             theirs = sum(p.numel() for p in timm.create_model(base, num_classes=config.num_classes).parameters())
         equal = [variant for variant in candidates if _count(variant, config.num_classes) == theirs]
+        quick = base.replace("_clip_", "_clip_quickgelu_")
+        if quick != base and f"{quick}.{name.partition('.')[2]}" in pretrained:
+            equal = [quick]  # as these weights were trained
         if equal:
             size = config.input_size[1:]
             found[name] = {

@@ -61,9 +61,13 @@ class Builder:
 
 
 def _tokens(model: Any, case: Case) -> Tensor:
-    """The first tokens and channels, as many as the case holds."""
-    _, count, channels = case.outputs["tokens"].shape
-    return model.encode(case.input)[0][:, :count, :channels]
+    return corner(model.encode(case.input)[0], case, "tokens")
+
+
+def corner(x: Tensor, case: Case, output: str) -> Tensor:
+    """The first tokens and channels of ``x (B, N, C)``, as many as the case holds of an output."""
+    _, count, channels = case.outputs[output].shape
+    return x[:, :count, :channels]
 
 
 def _features(model: Any, case: Case) -> Tensor:
@@ -75,6 +79,7 @@ OUTPUTS: Mapping[str, Output] = {
     "tokens": _tokens,
     "features": _features,
     "pre_logits": _features,
+    "pooled": _features,
 }
 """Outputs that are computed alike for every model."""
 

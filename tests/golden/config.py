@@ -53,6 +53,10 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "silu": nn.SiLU,
     "swish": nn.SiLU,
     "hard_swish": nn.Hardswish,
+    "SiLU": nn.SiLU,
+    "GELU": nn.GELU,
+    "GELUTanh": TanhGELU,
+    "QuickGELU": QuickGELU,
 }
 
 

@@ -26,7 +26,7 @@ from vitblocks.demo.hybrid import hybrid
 from ..zoo.tiny import TINY
 from .test_record import ATTENDING, image, no_hooks
 
-GLOBAL = ["CCT", "CompactViT", "DistillableViT", "LocalViT", "ViT", "ViTLite"]
+GLOBAL = ["CCT", "CLIP", "CompactViT", "DINOv2", "DeiT3", "DistillableViT", "LocalViT", "ViT", "ViTLite"]
 """Isotropic, with plain softmax attention among all tokens."""
 
 MIXED = ["CaiT", "DeepViT"]
@@ -162,6 +162,7 @@ REASONS = {
     "NesT": "groups",
     "PiT": "of the grids",
     "RegionViT": "groups|of the grids",
+    "SigLIP": "keys on",
     "Swin": "groups",
     "SwinV2": "groups",
     "T2TViT": "of the grids",

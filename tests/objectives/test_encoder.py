@@ -35,12 +35,16 @@ from vitblocks.objectives.encoder import Encoder, PairError
 WITHOUT_GRID = {"ATSViT", "CrossViT"}
 TAKES_DROPPED = {
     "CCT",
+    "CLIP",
     "CaiT",
     "CompactViT",
+    "DINOv2",
     "DeepViT",
+    "DeiT3",
     "DistillableEfficientViT",
     "DistillableViT",
     "EfficientViT",
+    "SigLIP",
     "ViT",
     "ViTLite",
 }

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vitblocks.feedforward import Mlp
-from vitblocks.pool import AttentionPool, ClassPool, MeanPool, PrefixMeanPool, SequencePool
+from vitblocks.pool import AttentionPool, ClassMeanPool, ClassPool, MeanPool, PrefixMeanPool, SequencePool
 
 DIM = 8
 
@@ -40,6 +40,15 @@ def test_mean_pool_leaves_prefix_tokens_out_and_norms_the_mean() -> None:
     torch.testing.assert_close(MeanPool(norm)(x, (2, 3)), norm(x[:, 2:].mean(dim=1)))
     with pytest.raises(ValueError, match=r"MeanPool needs patches, grid \(0, 0\) has none"):
         MeanPool()(x, (0, 0))
+
+
+def test_class_mean_pool_leaves_other_prefix_tokens_out() -> None:
+    x = tokens()
+    torch.testing.assert_close(ClassMeanPool()(x, (2, 3)), torch.cat([x[:, 0], x[:, 2:].sum(dim=1) / 6], dim=1))
+    with pytest.raises(ValueError, match="ClassMeanPool reads 1"):
+        ClassMeanPool()(tokens(0), (2, 3))
+    with pytest.raises(ValueError, match=r"ClassMeanPool needs patches, grid \(0, 0\) has none"):
+        ClassMeanPool()(x, (0, 0))
 
 
 def test_sequence_pool_weighs_all_tokens() -> None:

@@ -16,6 +16,7 @@ from vitblocks import (
     MPP,
     PEG,
     AttentionPool,
+    ConvEmbed,
     Dino,
     DistillableViT,
     DistillWrapper,
@@ -68,6 +69,11 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "ViT, bilinear positions": lambda: vit(resize=partial(resize_table, mode="bilinear")),
     "ViT, positions as DINO": lambda: vit(resize=resize_table_as_dino),
     "ViT, positions as vit-pytorch": lambda: vit(resize=resize_table_as_vit_pytorch),
+    "DINOv2, other options": lambda: vit(
+        zoo.DINOv2, pool="cls+mean", mask_token=True, class_position=False, resize=partial(resize_table, antialias=True)
+    ),
+    "SigLIP, mean": lambda: vit(zoo.SigLIP, pool="mean", embed=ConvEmbed(8, 16, bias=False)),
+    "CLIP, other options": lambda: vit(zoo.CLIP, head_bias=True, embed=ConvEmbed(8, 16, stride=4, bias=False)),
     "RegionViT, carried padding": lambda: TINY["RegionViT"].build(carry_padding=True),
     "T2TViT, performer": lambda: TINY["T2TViT"].build(token_layer=token_performer),
     "CrossViT, resized": lambda: zoo.CrossViT(

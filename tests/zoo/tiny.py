@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from vitblocks import zoo
+from vitblocks import GatedMlp, zoo
 
 
 class Tiny(NamedTuple):
@@ -91,6 +91,7 @@ def tiny_efficient(kind: Callable[..., nn.Module]) -> Tiny:
 TINY: dict[str, Tiny] = {
     "ATSViT": tiny(zoo.ATSViT, 16, **{**VIT, "depth": 3}, max_tokens_per_depth=(None, 8, 6)),
     "CCT": tiny(zoo.CCT, 16, **COMPACT, kernel_size=3, stride=1, padding=1),
+    "CLIP": tiny(zoo.CLIP, 16, **VIT),
     "CaiT": tiny(zoo.CaiT, 16, **VIT, cls_depth=1),
     "CompactViT": tiny(zoo.CompactViT, 16, **COMPACT, kernel_size=4),
     "CrossFormer": tiny(
@@ -107,7 +108,18 @@ TINY: dict[str, Tiny] = {
     ),
     "CrossViT": tiny(zoo.CrossViT, 16, **CROSS_VIT),
     "CvT": tiny(zoo.CvT, 32, num_classes=5, **CVT),
+    "DINOv2": tiny(
+        zoo.DINOv2,
+        16,
+        **VIT,
+        registers=2,
+        class_position=False,
+        feedforward=GatedMlp,
+        activation=nn.SiLU,
+        layer_scale=0.5,
+    ),
     "DeepViT": tiny(zoo.DeepViT, 16, **VIT),
+    "DeiT3": tiny(zoo.DeiT3, 16, **VIT, layer_scale=0.5),
     "DistillableEfficientViT": tiny_efficient(zoo.DistillableEfficientViT),
     "DistillablePiT": tiny(zoo.DistillablePiT, 16, **PIT),
     "DistillableT2TViT": tiny(zoo.DistillableT2TViT, 16, **T2T),
@@ -121,6 +133,7 @@ TINY: dict[str, Tiny] = {
     ),
     "PiT": tiny(zoo.PiT, 16, **PIT),
     "RegionViT": tiny(zoo.RegionViT, 32, num_classes=5, dim=(8, 16), depth=(1, 1), heads=(2, 2), window_size=2),
+    "SigLIP": tiny(zoo.SigLIP, 16, **VIT),
     "Swin": tiny(zoo.Swin, 32, num_classes=5, dim=8, depths=(1, 1), heads=(2, 2), window=2, drop_path=0.0),
     "SwinV2": tiny(
         zoo.SwinV2,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .rules import Rule
-from .transforms import Concat
+from .transforms import Concat, Inverted
 
 TIMM_BLOCK: tuple[Rule, ...] = (
     Rule("ls1.gamma", "shortcut1.scale.weight"),
@@ -35,3 +35,15 @@ def hf_block(attention: str = "attention.attention") -> tuple[Rule, ...]:
 
 HF_BLOCK = hf_block()
 """A block of Hugging Face's ViT, DeiT and ViTMAE."""
+
+PACKED_GATE: tuple[Rule, ...] = (Rule("mlp.fc1.{p}", ("mlp.gate.{p}", "mlp.fc1.{p}"), Inverted(Concat(2))),)
+"""A gated feed-forward whose gate and values are one Linear, the gate first; before the other rules of a block."""
+
+HF_SELF_ATTENTION_BLOCK: tuple[Rule, ...] = (
+    Rule(tuple(f"self_attn.{part}_proj.{{p}}" for part in "qkv"), "attn.qkv.{p}", Concat(3)),
+    Rule("self_attn.out_proj.{p}", "attn.proj.{p}"),
+    Rule("layer_norm1.{p}", "norm1.{p}"),
+    Rule("layer_norm2.{p}", "norm2.{p}"),
+    Rule("{p}", "{p}"),
+)
+"""A block of Hugging Face's CLIP and SigLIP."""

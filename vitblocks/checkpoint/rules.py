@@ -27,14 +27,16 @@ class Rule:
     Args:
         theirs, ours: templates of keys that correspond.
         transform: from the tensors of theirs to ours.
-        also: other names of theirs, as many, that are read where those of ``theirs`` are absent. They are never written: see
-            :func:`other_names`.
+        also: other names of theirs, as many unless there is ``also_by``, that are read where those of ``theirs`` are absent. They are
+            never written: see :func:`other_names`.
+        also_by: the transform from the tensors of those names, where it is another.
     """
 
     theirs: Keys
     ours: Keys
     transform: Transform = field(default_factory=Same)
     also: Keys = ()
+    also_by: Transform | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,9 @@ def other_names(key_map: KeyMap) -> KeyMap:
 
 def _renamed(table: Table) -> Table:
     return tuple(
-        replace(entry, theirs=entry.also, also=()) if isinstance(entry, Rule) and entry.also else entry
+        replace(entry, theirs=entry.also, transform=entry.also_by or entry.transform, also=(), also_by=None)
+        if isinstance(entry, Rule) and entry.also
+        else entry
         for entry in table
     )
 
@@ -141,11 +145,14 @@ class Pair:
     ours: tuple[str, ...]
     transform: Transform
     also: tuple[str, ...] = ()
+    also_by: Transform | None = None
 
     def under(self, names: Container[str]) -> Pair:
         """The pair under those names of theirs that there are: the other ones where the first are absent."""
         others = self.also and any(key not in names for key in self.theirs) and all(key in names for key in self.also)
-        return replace(self, theirs=self.also, also=()) if others else self
+        if not others:
+            return self
+        return replace(self, theirs=self.also, transform=self.also_by or self.transform, also=(), also_by=None)
 
 
 @dataclass(frozen=True)
@@ -197,7 +204,7 @@ def pair_keys(model: nn.Module, table: Table) -> Pairing:
                 del free[address]
             keys = tuple(places[address].key for address in taken)
             names, others = (tuple(fill(template, values) for template in templates) for templates in (theirs, also))
-            pairs.append(Pair(names, keys, rule.transform, others))
+            pairs.append(Pair(names, keys, rule.transform, others, rule.also_by))
     _check_distinct(pairs)
 
     computed: dict[str, Callable[[], Tensor] | None] = {}

@@ -209,10 +209,19 @@ class SlidingConv2d(nn.Conv2d):
 
     is_linear = True
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: Size, *, stride: Size, padding: Size) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        *,
+        stride: Size,
+        padding: Size,
+        bias: bool = True,
+    ) -> None:
         size, step = to_pair(kernel_size, "kernel_size"), to_pair(stride, "stride")
         margin = to_pair(padding, "padding", minimum=0)
-        super().__init__(in_channels, out_channels, size, step, margin)
+        super().__init__(in_channels, out_channels, size, step, margin, bias=bias)
         self.margin = margin
 
     def forward(self, image: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ class ConvEmbed(MapEmbed):
         stride: ``patch_size`` if None.
         padding: zeros around the image.
         norm: a finished module on the tokens, or None.
+        bias: whether the convolution has one; CLIP's (arXiv:2103.00020) has none.
         remainder: what becomes of an image that does not divide into patches side by side, see
             :class:`~vitblocks.embed.adaptors.PatchConv2d`. Where patches overlap, what fills no whole one is left out.
 
@@ -40,6 +41,7 @@ class ConvEmbed(MapEmbed):
         stride: Size | None = None,
         padding: Size = 0,
         norm: nn.Module | None = None,
+        bias: bool = True,
         remainder: Remainder = "refuse",
     ) -> None:
         size = to_pair(patch_size, "patch_size")
@@ -47,8 +49,8 @@ class ConvEmbed(MapEmbed):
         margin = to_pair(padding, "padding", minimum=0)
         side_by_side = step == size and margin == (0, 0)
         conv = (
-            PatchConv2d(channels, dim, size, remainder=remainder)
+            PatchConv2d(channels, dim, size, bias=bias, remainder=remainder)
             if side_by_side
-            else SlidingConv2d(channels, dim, size, stride=step, padding=margin)
+            else SlidingConv2d(channels, dim, size, stride=step, padding=margin, bias=bias)
         )
         super().__init__(conv, norm)

@@ -2,11 +2,12 @@
 
 from .attention_pool import AttentionPool
 from .class_token import ClassPool
-from .mean import MeanPool, PrefixMeanPool
+from .mean import ClassMeanPool, MeanPool, PrefixMeanPool
 from .sequence import SequencePool
 
 __all__ = [
     "AttentionPool",
+    "ClassMeanPool",
     "ClassPool",
     "MeanPool",
     "PrefixMeanPool",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from ..grid import Grid, split_prefix
@@ -28,6 +29,27 @@ class MeanPool(nn.Module):
         if patches.shape[1] == 0:
             raise ValueError(f"MeanPool needs patches, grid {grid} has none")
         return self.norm(patches.mean(dim=1))
+
+
+@part
+class ClassMeanPool(nn.Module):
+    """The first prefix token beside the mean of the patches (DINOv2, arXiv:2304.07193, Section 7.1): ``(B, N, C) -> (B, 2 * C)``.
+
+    Other prefix tokens are left out.
+
+    Raises:
+        ValueError: in ``forward``, where there are no prefix tokens, or no patches.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        require_prefix(x, grid, "ClassMeanPool")
+        patches = split_prefix(x, grid)[1]
+        if patches.shape[1] == 0:
+            raise ValueError(f"ClassMeanPool needs patches, grid {grid} has none")
+        return torch.cat([x[:, 0], patches.mean(dim=1)], dim=1)
 
 
 @part

@@ -18,19 +18,21 @@ Resize: TypeAlias = Callable[[Tensor, tuple[int, int]], Tensor]
 
 
 @part
-def resize_table(table: Tensor, size: tuple[int, int], mode: str = "bicubic") -> Tensor:
-    """``(1, C, H, W) -> (1, C, *size)``, interpolated without antialiasing, which does not export; unchanged at its own size.
+def resize_table(table: Tensor, size: tuple[int, int], mode: str = "bicubic", antialias: bool = False) -> Tensor:
+    """``(1, C, H, W) -> (1, C, *size)``, interpolated; unchanged at its own size.
 
-    As the code of DeiT (arXiv:2012.12877) and of transformers does it. Interpolated in float32 for half-precision tables.
+    Without antialiasing, which does not export, as the code of DeiT (arXiv:2012.12877) and of most models of transformers does it; with
+    it as DINOv2's with registers (arXiv:2309.16588). Interpolated in float32 for half-precision tables.
     """
     if map_size(table) == size:
         return table
-    return F.interpolate(at_least_float32(table), size=size, mode=mode, align_corners=False).to(table.dtype)
+    resized = F.interpolate(at_least_float32(table), size=size, mode=mode, align_corners=False, antialias=antialias)
+    return resized.to(table.dtype)
 
 
 @part
 def resize_table_as_timm(table: Tensor, size: tuple[int, int]) -> Tensor:
-    """As :func:`resize_table`, but antialiased and always in float32, as timm does it.
+    """As :func:`resize_table` with ``antialias``, but always in float32, as timm does it.
 
     The two differ for larger sizes as well: PyTorch's antialiased bicubic is that of Pillow, another cubic.
     """

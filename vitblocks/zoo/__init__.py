@@ -3,10 +3,13 @@
 from .ats_vit import ATSViT
 from .cait import CaiT
 from .cct import CCT, CompactViT, ViTLite, cct_2, cct_4, cct_6, cct_7, cct_8, cct_14, cct_16
+from .clip import CLIP
 from .cross_vit import CrossViT
 from .crossformer import CrossFormer
 from .cvt import CvT
 from .deepvit import DeepViT
+from .deit3 import DeiT3
+from .dinov2 import DINOv2
 from .distill import DistillableEfficientViT, DistillablePiT, DistillableT2TViT, DistillableViT
 from .efficient import EfficientViT
 from .levit import LeViT
@@ -15,6 +18,7 @@ from .mobile_vit import MobileViT
 from .nest import NesT
 from .pit import PiT
 from .regionvit import RegionViT
+from .siglip import SigLIP
 from .swin import Swin
 from .swin_v2 import SwinV2
 from .t2t import T2TViT
@@ -23,13 +27,16 @@ from .vit import ViT
 
 __all__ = [
     "CCT",
+    "CLIP",
     "ATSViT",
     "CaiT",
     "CompactViT",
     "CrossFormer",
     "CrossViT",
     "CvT",
+    "DINOv2",
     "DeepViT",
+    "DeiT3",
     "DistillableEfficientViT",
     "DistillablePiT",
     "DistillableT2TViT",
@@ -41,6 +48,7 @@ __all__ = [
     "NesT",
     "PiT",
     "RegionViT",
+    "SigLIP",
     "Swin",
     "SwinV2",
     "T2TViT",

@@ -10,19 +10,23 @@ import torch
 from torch import nn
 
 from ..checks import check_choice
-from ..embed.adaptors import check_patches
+from ..embed.adaptors import Remainder, check_patches, sliding_grid
 from ..grid import Size, to_pair
 
 Number = TypeVar("Number", int, float)
 
 
-def patch_grid(image_size: Size, patch_size: Size) -> tuple[int, int]:
-    """The grid of patches of an image.
+def patch_grid(image_size: Size, patch_size: Size, remainder: Remainder = "refuse") -> tuple[int, int]:
+    """The grid of patches of an image; ``remainder`` is that of its embedder.
 
     Raises:
-        ValueError: the image does not divide into patches.
+        ValueError: the image does not divide into patches and is refused, or is smaller than one.
     """
     image, patch = to_pair(image_size, "image_size"), to_pair(patch_size, "patch_size")
+    if remainder == "drop":
+        return sliding_grid(image, patch, patch)
+    if remainder == "pad":
+        return -(-image[0] // patch[0]), -(-image[1] // patch[1])
     check_patches(image, patch)
     return image[0] // patch[0], image[1] // patch[1]
 

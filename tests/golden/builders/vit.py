@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import re
+from functools import partial
 from typing import Any
 
 from torch import nn
 
 from tests.golden.check import Builder
 from tests.golden.config import Config, pair
-from vitblocks import ConvEmbed, GlobalAttention, LinearEmbed, MeanPool, ViT, layer_norm
+from vitblocks import ConvEmbed, GatedMlp, GlobalAttention, LinearEmbed, MeanPool, ViT, layer_norm
 from vitblocks.checkpoint import Computed, KeyMap
 from vitblocks.checkpoint.rules import Table
-from vitblocks.position import resize_table_as_timm
+from vitblocks.norm import NormFactory
+from vitblocks.position import resize_table, resize_table_as_timm
 from vitblocks.zoo.vit.layouts import vit_pytorch as vit_pytorch_layout
 
 
 def timm_sizes(config: Config) -> dict[str, Any]:
     """What timm's VisionTransformer and its distilled one have in common. What our ViT is without must be as it is by default there."""
-    for absent in ("qk_norm", "scale_attn_norm", "scale_mlp_norm", "no_embed_class", "pre_norm"):
+    for absent in ("no_embed_class", "pre_norm"):
+        config.only(absent, False)
+    config.only("reg_tokens", 0)
+    config.only("fc_norm", None)
+    return {**timm_tower(config), "resize": resize_table_as_timm}
+
+
+def timm_tower(config: Config) -> dict[str, Any]:
+    """The sizes and blocks of timm's VisionTransformer, whatever its tokens, positions and pool are."""
+    for absent in ("qk_norm", "scale_attn_norm", "scale_mlp_norm"):
         config.only(absent, False)
     for present in ("proj_bias", "final_norm"):
         config.only(present, True)
-    config.only("reg_tokens", 0)
     config.only("pos_embed", "learn")
-    config.only("fc_norm", None)
     if not config.get("dynamic_img_size", False):
         config.same_size("img_size")
     dim, patch = config["embed_dim"], config["patch_size"]
@@ -38,16 +48,42 @@ def timm_sizes(config: Config) -> dict[str, Any]:
         "dim": dim,
         "depth": config["depth"],
         "heads": config["num_heads"],
-        "mlp_dim": int(dim * config["mlp_ratio"]),
-        "qkv_bias": config["qkv_bias"],
-        "resize": resize_table_as_timm,
+        "qkv_bias": config.get("qkv_bias", True),
+        "resize": ANTIALIASED,
+        "norm": timm_norm(config),
         "activation": config.activation("act_layer"),
         "layer_scale": config.get("init_values"),
+        **timm_feedforward(config),
     }
+
+
+ANTIALIASED = partial(resize_table, antialias=True)
+"""As timm resizes positions, without its cast to float32."""
+
+
+def timm_norm(config: Config, key: str = "norm_layer", eps: float = 1e-6) -> NormFactory:
+    """The factory of a norm that is written ``LayerNorm(eps=1e-05)``; ``eps`` without the key."""
+    if config.get(key) is None:
+        return layer_norm(eps)
+    if match := re.fullmatch(r"LayerNorm\(eps=([0-9.e-]+)\)", str(config[key])):
+        return layer_norm(float(match[1]))
+    raise config.refuse(key, "it is no LayerNorm(eps=...)")
+
+
+def timm_feedforward(config: Config) -> dict[str, Any]:
+    """timm's Mlp, or its GluMlp with the gate first, of which ``mlp_ratio`` counts gate and values. Its activation is the block's."""
+    hidden = int(config["embed_dim"] * config.get("mlp_ratio", 4.0))
+    kind = config.get("mlp_layer")
+    if kind in (None, "Mlp"):
+        return {"mlp_dim": hidden}
+    if not re.fullmatch(r"GluMlp\(.*gate_last=False\)", kind) or hidden % 2:
+        raise config.refuse("mlp_layer", "we have no such feed-forward")
+    return {"mlp_dim": hidden // 2, "feedforward": GatedMlp}
 
 
 def timm(config: Config) -> ViT:
     """The class token may stand there unread, beside the mean of the patches."""
+    config.only("mlp_layer", None, "Mlp")
     pool = {"token": "cls", "avg": "mean"}[config.only("global_pool", "token", "avg")]
     has_class = config.get("class_token", True)
     if pool == "cls" and not has_class:

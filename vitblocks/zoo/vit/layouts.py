@@ -6,20 +6,26 @@ from typing import TYPE_CHECKING, cast
 
 from torch import Tensor, nn
 
-from ...checkpoint.block import HF_BLOCK, TIMM_BLOCK
+from ...checkpoint.block import HF_BLOCK, PACKED_GATE, TIMM_BLOCK
 from ...checkpoint.rules import Computed, KeyMap, Rule, Table, within
 from ...checkpoint.transforms import Concat, Inverted, PatchPixels, Same, Transform, Unsqueeze
 from ...embed import LinearEmbed, MapEmbed
+from ...feedforward import GatedMlp
 from ...pool import ClassPool
 from ...position import LearnedPosition
 from ...prefix import ClassToken
 
 if TYPE_CHECKING:
+    from ...model import Model
     from .model import ViT
 
 
-def timm(model: ViT) -> Table:
-    """timm's VisionTransformer; the authors' code of DeiT and DINO has the same names. Its patch embedding is a convolution."""
+def timm(model: Model) -> Table:
+    """timm's VisionTransformer; the authors' code of DeiT and DINO has the same names. Its patch embedding is a convolution.
+
+    It holds for every model of ViT's blocks in one stage.
+    """
+    gated = any(isinstance(part, GatedMlp) for part in model.modules())
     embed = model.embed
     pixels: Transform = Same()
     if isinstance(embed, LinearEmbed):
@@ -34,7 +40,7 @@ def timm(model: ViT) -> Table:
         Rule("patch_embed.proj.weight", "embed.proj.weight", pixels),
         Rule("patch_embed.proj.bias", "embed.proj.bias"),
         Rule("patch_embed.proj.{p}", "embed.conv.{p}"),
-        *within("blocks.{b}", "stages.0.blocks.{b}", TIMM_BLOCK),
+        *within("blocks.{b}", "stages.0.blocks.{b}", (*(PACKED_GATE if gated else ()), *TIMM_BLOCK)),
         Rule("norm.{p}", "norm.{p}"),
         Rule("fc_norm.{p}", "pool.norm.{p}"),
         Rule("head.{p}", "head.{p}"),

@@ -11,7 +11,7 @@ from typing_extensions import Required
 from ...attention import GlobalAttention, SoftmaxAttend
 from ...block import Block
 from ...embed import ConvEmbed
-from ...feedforward import Activation, Mlp
+from ...feedforward import Activation, FeedForward, Mlp
 from ...grid import Size
 from ...head import linear_head
 from ...init import trunc_normal_linear
@@ -51,6 +51,16 @@ class ViTOptions(TypedDict, total=False):
     layer_scale: float | None
     resize: Resize
     prefix_positions: bool
+
+
+class BlockOptions(TypedDict, total=False):
+    """Keywords of :func:`vit_blocks` that models of such blocks pass on."""
+
+    head_dim: int | None
+    qkv_bias: bool
+    dropout: float
+    attn_dropout: float
+    feedforward: FeedForward
 
 
 @part
@@ -163,13 +173,15 @@ def vit_blocks(
     dropout: float = 0.0,
     attn_dropout: float = 0.0,
     norm: NormFactory = LayerNorm,
+    feedforward: FeedForward = Mlp,
     activation: Activation = nn.GELU,
     layer_scale: float | None = None,
     attn_scale: float | None = None,
 ) -> list[Block]:
     """ViT's blocks, one for each drop path rate: pre-norm, global softmax attention, feed-forward.
 
-    ``attn_scale`` is the factor of the logits, ``head_dim ** -0.5`` if None. Other arguments: see :class:`ViT`.
+    ``attn_scale`` is the factor of the logits, ``head_dim ** -0.5`` if None. ``feedforward`` makes the second branch of each block, called
+    as :class:`~vitblocks.Mlp` is. Other arguments: see :class:`ViT`.
     """
     return [
         Block(
@@ -182,7 +194,7 @@ def vit_blocks(
                 attend=SoftmaxAttend(scale=attn_scale, dropout=attn_dropout),
                 dropout=dropout,
             ),
-            Mlp(dim, mlp_dim, activation=activation, dropout=dropout),
+            feedforward(dim, mlp_dim, activation=activation, dropout=dropout),
             norm=norm,
             layer_scale=layer_scale,
             drop_path=rate,

@@ -1,0 +1,51 @@
+"""SigLIP's towers of images, and those of SigLIP 2 of a fixed size."""
+
+from __future__ import annotations
+
+from tests.golden.check import Builder
+from tests.golden.config import Config
+from vitblocks import layer_norm
+from vitblocks.position import resize_table
+from vitblocks.zoo import SigLIP
+
+from .vit import timm_tower
+
+
+def timm(config: Config) -> SigLIP:
+    """timm's VisionTransformer without class token, pooled by attention, or by the mean of the normed patches (``fc_norm`` false)."""
+    config.only("class_token", False)
+    config.only("pre_norm", False)
+    config.only("reg_tokens", 0)
+    config.unaffected_by("no_embed_class")  # there is no class token
+    pool = {"map": "map", "avg": "mean"}[config.only("global_pool", "map", "avg")]
+    config.only("fc_norm", *([False] if pool == "mean" else [None, False]))
+    remainder = "refuse" if config.get("dynamic_img_size", False) else "drop"  # of the one size that it takes otherwise
+    return SigLIP(pool=pool, remainder=remainder, **timm_tower(config))
+
+
+def hf(config: Config) -> SigLIP:
+    """Hugging Face's SiglipVisionModel with its head; it has no classes."""
+    config.unaffected_by("num_labels")
+    config.only("vision_use_head", True)
+    if not config.get("interpolate_pos_encoding", False):
+        config.same_size("image_size")
+    return SigLIP(
+        image_size=config["image_size"],
+        patch_size=config["patch_size"],
+        num_classes=0,
+        channels=config.get("num_channels", 3),
+        dim=config["hidden_size"],
+        depth=config["num_hidden_layers"],
+        heads=config["num_attention_heads"],
+        mlp_dim=config["intermediate_size"],
+        norm=layer_norm(config.get("layer_norm_eps", 1e-6)),
+        activation=config.activation("hidden_act", "gelu_pytorch_tanh"),
+        remainder="drop",
+        resize=resize_table,
+    )
+
+
+BUILDERS = {
+    **{(name, "timm"): Builder(timm) for name in ("SigLIP", "SigLIP 2", "SigLIP (mean pooling)")},
+    ("SigLIP", "hf", r"SiglipVisionModel$"): Builder(hf),
+}
