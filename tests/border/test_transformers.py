@@ -194,6 +194,51 @@ def test_what_mobile_vit_has_no_part_for(options: Options, message: str) -> None
         adopt(made("MobileViTForImageClassification", **MOBILE, **options))
 
 
+CVT: Options = {"embed_dim": [8, 16, 24], "depth": [1, 2, 3], "num_heads": [1, 2, 3], "patch_stride": [8, 2, 2]}
+CVTS: dict[str, Options] = {
+    "plain": {},
+    "7 classes, 1 channel": SEVEN,
+    "no head": {"num_labels": 0},
+    "other sizes": {
+        "patch_sizes": [5, 3, 2],
+        "patch_padding": [1, 1, 0],
+        "kernel_qkv": [3, 5, 3],
+        "padding_q": [1, 2, 1],
+        "padding_kv": [1, 1, 0],
+        "stride_kv": [2, 1, 2],
+        "qkv_bias": [True, False, True],
+        "mlp_ratio": [2.0, 4.0, 3.0],
+    },
+}
+
+
+@pytest.mark.parametrize("options", CVTS.values(), ids=CVTS)
+def test_cvt(options: Options) -> None:
+    sizes = {**CVT, **options, "drop_path_rate": [0.0, 0.0, 0.3]}
+    _, report = check(partial(made, "CvtForImageClassification", **sizes), sizes=2)
+    assert report.errors.keys() == {(224, 224), (448, 224)}
+
+
+@pytest.mark.parametrize("options", [{}, {"cls_token": [False] * 3}])
+def test_base_cvt(options: Options) -> None:
+    model, _ = check(partial(made, "CvtModel", **CVT, **options, drop_path_rate=[0.0, 0.0, 0.3]), sizes=2)
+    rates = [module.shortcut2.drop_path.rate for _, module in model.blocks()]
+    assert rates == pytest.approx([0, 0, 0, 0.3, 0.3, 0.3])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cls_token": [False, True, True]}, "cls_token"),
+        ({"drop_rate": [0.0, 0.0, 0.1]}, "dropout of stages.2"),
+        ({"stride_q": [1, 2, 1]}, r"stages\.1\.layers\.0\.convolution_projection_query"),
+    ],
+)
+def test_what_cvt_has_no_part_for(options: Options, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        adopt(made("CvtForImageClassification", **CVT, **options))
+
+
 def test_dropout_is_where_theirs_has_it() -> None:
     theirs = randomised(made("ViTModel", **VIT, hidden_dropout_prob=0.3, attention_probs_dropout_prob=0.2))
     model, _ = adopt(theirs)
@@ -216,6 +261,8 @@ FILES: dict[str, Options] = {
     "LevitModel": LEVIT,
     "MobileViTForImageClassification": MOBILE,
     "MobileViTModel": MOBILE,
+    "CvtForImageClassification": CVT,
+    "CvtModel": CVT,
 }
 
 

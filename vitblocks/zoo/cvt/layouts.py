@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from ...checkpoint.rules import KeyMap, Rule, within
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from ...checkpoint.rules import KeyMap, Rule, Table, within
+
+if TYPE_CHECKING:
+    from .model import CvT
 
 _OFFICIAL_BLOCK = (
     Rule("attn.conv_proj_{w}.conv.{p}", "attn.{w}.conv.{p}"),
@@ -41,16 +48,28 @@ _HF_BLOCK = (
 )
 _EMBEDDING = "embedding.convolution_embeddings"
 
-HF = (
-    Rule(f"cvt.encoder.stages.0.{_EMBEDDING}.projection.{{p}}", "embed.conv.{p}"),
-    Rule(f"cvt.encoder.stages.0.{_EMBEDDING}.normalization.{{p}}", "embed.norm.{p}"),
-    Rule(f"cvt.encoder.stages.{{s}}.{_EMBEDDING}.projection.{{p}}", "stages.{s}.transition.conv.{p}"),
-    Rule(f"cvt.encoder.stages.{{s}}.{_EMBEDDING}.normalization.{{p}}", "stages.{s}.transition.norm.{p}"),
-    Rule("cvt.encoder.stages.{s}.cls_token", "stages.{s}.class_token.token"),
-    *within("cvt.encoder.stages.{s}.layers.{b}", "stages.{s}.blocks.{b}", _HF_BLOCK),
-    Rule("layernorm.{p}", "norm.{p}"),
-    Rule("classifier.{p}", "head.{p}"),
-)
-"""Hugging Face's CvtForImageClassification, whose feed-forward has the exact GELU: build the model with ``activation=nn.GELU``."""
 
-LAYOUTS: dict[str, KeyMap] = {"official": OFFICIAL, "hf": HF}
+def hf_cvt(prefix: str) -> Table:
+    """Hugging Face's CvtForImageClassification with the prefix ``cvt.``, its CvtModel with none."""
+    stages = f"{prefix}encoder.stages"
+    return (
+        Rule(f"{stages}.0.{_EMBEDDING}.projection.{{p}}", "embed.conv.{p}"),
+        Rule(f"{stages}.0.{_EMBEDDING}.normalization.{{p}}", "embed.norm.{p}"),
+        Rule(f"{stages}.{{s}}.{_EMBEDDING}.projection.{{p}}", "stages.{s}.transition.conv.{p}"),
+        Rule(f"{stages}.{{s}}.{_EMBEDDING}.normalization.{{p}}", "stages.{s}.transition.norm.{p}"),
+        Rule(f"{stages}.{{s}}.cls_token", "stages.{s}.class_token.token"),
+        *within(f"{stages}.{{s}}.layers.{{b}}", "stages.{s}.blocks.{b}", _HF_BLOCK),
+        Rule("layernorm.{p}", "norm.{p}"),
+        Rule("classifier.{p}", "head.{p}"),
+    )
+
+
+def hf(model: CvT) -> Table:
+    """Hugging Face's CvtForImageClassification, or of a model without a last norm its CvtModel.
+
+    Their feed-forward has the exact GELU: build the model with ``activation=nn.GELU``.
+    """
+    return hf_cvt("" if isinstance(model.norm, nn.Identity) else "cvt.")
+
+
+LAYOUTS: dict[str, KeyMap] = {"official": OFFICIAL, "hf": hf}

@@ -23,6 +23,7 @@ from ...prefix import ClassToken, PerToken
 from ...registry import Variant, Variants, part
 from ...residual import drop_path_schedule
 from .layouts import LAYOUTS
+from .origins import ORIGINS
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class CvT(Model):
     """
 
     layouts = LAYOUTS
+    origins = ORIGINS
 
     def __init__(
         self,
