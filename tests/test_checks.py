@@ -151,6 +151,15 @@ def test_bools_are_a_mask(attend: nn.Module) -> None:
     torch.testing.assert_close(attend.weights(q, k, mask), attend.weights(q, k, bias))
 
 
+@pytest.mark.parametrize("attend", ATTENDS, ids=lambda attend: type(attend).__name__)
+def test_a_query_without_any_key_is_a_number(attend: nn.Module) -> None:
+    q, k, v = torch.randn(3, 2, 2, 5, 4).unbind()
+    mask = torch.rand(5, 5) < 0.5
+    mask[2] = False
+    assert attend(q, k, v, mask).isfinite().all()
+    assert attend.weights(q, k, mask).isfinite().all()
+
+
 def test_masks_and_biases_add_up() -> None:
     mask, bias = torch.tensor([True, False]), torch.tensor([1.0, 2.0])
     assert add_bias(mask, torch.tensor([False, True])).tolist() == [False, False]  # type: ignore[union-attr]

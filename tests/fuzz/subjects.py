@@ -198,6 +198,7 @@ def attend(rng: Random) -> Case:
     place = rng.randrange(4)
     old, allowed = given[place], torch.rand(5, 7) < 0.5
     allowed[:, 0] = True
+    nothing = allowed & (torch.arange(5) > 0)[:, None]
     if place < 3:
         change = rng.choice(
             bad(
@@ -220,6 +221,8 @@ def attend(rng: Random) -> Case:
             + odd(
                 allowed,
                 allowed[None, None],
+                nothing,
+                torch.zeros(5, 7).masked_fill(~nothing, -values.inf),
                 torch.randn(5, 7),
                 torch.randn(heads, 5, 7),
                 torch.randn(1, 7),

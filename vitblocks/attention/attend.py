@@ -39,7 +39,7 @@ def as_bias(bias: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def hide_keys(weights: Tensor, bias: Tensor | None) -> Tensor:
-    """Weights that are zero wherever the bias is -inf or False, for Attends that change them after the softmax."""
+    """Weights that are zero wherever the bias is -inf or False: also of a query without any key, whose softmax is no number."""
     if bias is None:
         return weights
     return weights.masked_fill(~bias if bias.dtype == torch.bool else bias == float("-inf"), 0.0)
@@ -127,7 +127,7 @@ class SoftmaxAttend(Attend):
     hides_keys = True
 
     def weights(self, q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
-        return self.logits(q, k, bias).softmax(dim=-1)
+        return hide_keys(self.logits(q, k, bias).softmax(dim=-1), bias)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
         if hides_training(q, bias):

@@ -51,7 +51,7 @@ class ReAttend(Attend):
         identity_norm(self.norm, 1.0 / self.weight_scale)
 
     def weights(self, q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
-        mixed = self.mix(fold_groups(self.logits(q, k, bias).softmax(dim=-1)))
+        mixed = self.mix(fold_groups(hide_keys(self.logits(q, k, bias).softmax(dim=-1), bias)))
         weights = self.norm(mixed)
         if self.weight_scale != 1.0:
             weights = weights * self.weight_scale

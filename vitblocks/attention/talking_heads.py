@@ -67,7 +67,7 @@ class TalkingHeadsAttend(Attend):
     def weights(self, q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
         mixed = self.mix_logits(fold_groups(self.logits(q, k))).reshape(*q.shape[:-1], k.shape[-2])
         softmax = (mixed if bias is None else mixed + as_bias(bias, mixed.dtype)).softmax(dim=-1)
-        weights = self.mix_weights(fold_groups(softmax)).reshape(softmax.shape)
+        weights = self.mix_weights(fold_groups(hide_keys(softmax, bias))).reshape(softmax.shape)
         return hide_keys(weights, bias)
 
 
