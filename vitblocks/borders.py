@@ -1,9 +1,10 @@
 """The border of a part: what it is called with is checked there, and what PyTorch says deep inside is said of the argument.
 
 A part's ``forward`` is plain code. ``@part`` puts a check before it where its first arguments are words of this package: ``x, grid`` of a
-layer, a transition or a pool, ``image`` of a model or an embedder, ``images`` of an objective, ``q, k, v`` of an Attend, ``grid`` of a
-position bias. Only the outermost part that is called has its arguments checked before it runs: those inside are called by it. Where one
-inside raises, its arguments are checked then, and channels, dtypes and devices compared. A compiled or exported part has none of it.
+layer, a transition or a pool, ``x`` of a norm, ``image`` of a model or an embedder, ``images`` of an objective, ``features`` of a head,
+``q, k, v`` of an Attend, ``grid`` of a position bias. Only the outermost part that is called has its arguments checked before it runs:
+those inside are called by it. Where one inside raises, its arguments are checked then, and channels, dtypes and devices compared. A
+compiled or exported part has none of it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import threading
 from collections.abc import Callable
 from functools import wraps
 from inspect import signature
+from math import prod
 from re import findall
 from typing import Any, NamedTuple
 
@@ -73,6 +75,28 @@ def _check_bias_grid(grid: object = None, prefix: object = 0) -> None:
         check_count("prefix", prefix)
 
 
+def _check_floats(x: object = None) -> None:
+    check_float(x, "x", "(..., channels)", 1, more=True)
+
+
+def _check_features(features: object = None) -> None:
+    check_float(features, "features", "(batch, ..., channels)", 2, more=True)
+
+
+def _check_sum(x: object = None, update: object = None) -> None:
+    _check_floats(x)
+    check_float(update, "update", "of the shape of x", 1, more=True)
+
+
+def _check_turned(q: object = None, k: object = None, grid: object = None) -> None:
+    """Queries and keys in heads, of at least as many tokens as the grid has patches."""
+    check_grid(grid)
+    for name, x in (("q", q), ("k", k)):
+        check_float(x, name, "(batch, ..., heads, tokens, channels)", 4, more=True)
+        if not tracing() and isinstance(x, Tensor) and isinstance(grid, tuple) and x.shape[-2] < prod(grid):
+            raise ValueError(f"{name} has {x.shape[-2]} tokens, fewer than the {prod(grid)} patches of grid {grid}")
+
+
 class _Border(NamedTuple):
     """The arguments that a check takes, and the axis of the first one's channels."""
 
@@ -86,7 +110,11 @@ _BORDERS = (
     _Border(("image",), check_image, 1),
     _Border(("images",), _check_images, 1),
     _Border(("q", "k", "v", "bias"), _check_heads),
+    _Border(("q", "k", "grid"), _check_turned, -1),
     _Border(("grid", "prefix"), _check_bias_grid),
+    _Border(("x", "update"), _check_sum),
+    _Border(("x",), _check_floats, -1),
+    _Border(("features",), _check_features, -1),
 )
 
 

@@ -28,6 +28,8 @@ def image_grid(grid: Grid, what: str) -> tuple[int, int]:
     Raises:
         ValueError: the tokens no longer lie on an image grid, because some were dropped.
     """
+    if not torch.compiler.is_compiling():
+        check_grid(grid)
     if len(grid) != 2:
         raise ValueError(
             f"{what} needs tokens on an (H, W) grid, got grid {grid}: tokens were dropped or never had one"

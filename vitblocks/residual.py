@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .checks import check_count, check_rate
 from .contract import made, require_layer
-from .grid import Grid
+from .grid import Grid, length
 from .norm import LayerNorm, NormFactory
 from .registry import part
 
@@ -23,6 +23,8 @@ class LayerScale(nn.Module):
         self.weight = nn.Parameter(torch.full((dim,), float(init)))
 
     def forward(self, x: Tensor) -> Tensor:
+        if length(x, -1) != length(self.weight, 0):
+            raise ValueError(f"x must have {self.weight.shape[0]} channels, got shape {tuple(x.shape)}")
         return x * self.weight
 
 

@@ -164,6 +164,26 @@ def layer(rng: Random) -> Case:
     )
 
 
+@cache
+def plain() -> list[nn.Module]:
+    """Parts that are called with tokens or features alone, but for those whose ``forward`` is PyTorch's own."""
+    found = [*called("x"), *called("features")]
+    return [
+        module for module in found if len(forward_names(module)) == 1 and hasattr(type(module).forward, "__wrapped__")
+    ]
+
+
+def plain_part(rng: Random) -> Case:
+    """A norm, a scale, an activation or a head with its tokens or features changed."""
+    module = rng.choice(plain())
+    args = (note_of(module) or {}).get("args", {})
+    width = args.get("dim", args.get("in_dim", args.get("heads", 8)))
+    has_dim = isinstance(args.get("dim", args.get("in_dim")), int)
+    x = values.tokens(rng, 16, width if isinstance(width, int) else 8, has_dim=has_dim)
+    flat = isinstance(x.value, Tensor) and x.value.is_floating_point() and x.value.dim() in (0, 2, 4)
+    return Case(f"{type(module).__name__}.forward()", str(x), x.nonsense and not flat, lambda: module(x.value))
+
+
 def model(rng: Random) -> Case:
     """A model of the zoo with its image changed."""
     name = rng.choice(sorted(TINY))
@@ -379,6 +399,7 @@ def create(rng: Random) -> Case:
 
 KINDS: dict[str, Callable[[Random], Case]] = {
     "functions and values": function,
+    "norms, scales and heads": plain_part,
     "constructors of parts and models": constructor,
     "layers, transitions and pools": layer,
     "models": model,
