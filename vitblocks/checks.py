@@ -134,6 +134,7 @@ _KINDS: dict[Check, str] = {
         cross_attn_heads channels in_channels out_channels image_channels width widths features groups count samples convs n_conv_layers
         num_hierarchies max_tokens_per_depth image_size img_size local_size size grid patch_size patch_sizes local_patch_size
         mask_patch_size window window_size window_sizes local_window_size global_window_size dilation reduction reductions multiple
+        pretrained pretrained_windows
         kernel_size kernel_sizes emb_kernel proj_kernel peg_kernel_size pool_size pooling_kernel_size cross_embed_kernel_sizes global_k
         stride emb_stride kv_stride kv_proj_stride pool_stride pooling_stride cross_embed_strides t2t_layers output_channel_bits
         projection_hidden_size projection_layers projection_bottleneck_size num_classes_K epochs steps_per_epoch
@@ -151,7 +152,7 @@ _KINDS: dict[Check, str] = {
     check_part_of: "masking_ratio",
     check_positive: """
         mlp_ratio mlp_ratios mlp_radio mlp_mult expansion attn_ratio base temperature student_temp teacher_temp warmup_teacher_temp
-        max_pixel_val global_lower_crop_scale local_upper_crop_scale std
+        max_pixel_val span limit global_lower_crop_scale local_upper_crop_scale std
     """,
     check_not_negative: "eps init_std",
     check_module: """
@@ -162,7 +163,7 @@ _KINDS: dict[Check, str] = {
         norm activation linear gate token_layer stem regions resize augment_fn augment_fn2 augment_local projection_norm decoder_norm
         decoder_activation
     """,
-    check_number: "scale attn_scale layer_scale init init_weight weight_scale rescale mean",
+    check_number: "branch_weight scale attn_scale layer_scale init init_weight weight_scale rescale mean",
 }
 
 WORDS: dict[str, Check] = {word: check for check, words in _KINDS.items() for word in words.split()}
