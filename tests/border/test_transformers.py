@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from vitblocks import load_model
 from vitblocks.border import adopt
 from vitblocks.checkpoint import export, load
 from vitblocks.recipe import build, describe
@@ -283,6 +285,34 @@ def test_files_have_other_names_than_modules_and_both_are_read(name: str, tmp_pa
     kind: Any = type(theirs)
     again = kind.from_pretrained(tmp_path)
     assert all(torch.equal(value, theirs.state_dict()[key]) for key, value in again.state_dict().items())
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if not name.startswith("Cvt")])
+def test_folders_are_built_by_their_config(name: str, tmp_path: Path) -> None:
+    theirs = randomised(made(name, **FILES[name], num_labels=3))
+    theirs.save_pretrained(tmp_path)
+    model: Any = load_model(tmp_path)
+    expected = adopt(theirs).model.eval()
+    image = torch.rand(2, 3, *expected.image_size)
+    assert model.state_dict().keys() == expected.state_dict().keys()
+    torch.testing.assert_close(model(image), expected(image), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("SwinModel", {"use_absolute_embeddings": True}, "use_absolute_embeddings must be False, got True"),
+        ("LevitModel", {"mlp_ratio": [2, 0, 2]}, r"mlp_ratio must be above 0, got \[2, 0, 2\]"),
+        ("LevitModel", {"stride": 1}, "stride must be 2, got 1"),
+        ("MobileViTModel", {"hidden_act": "relu"}, "hidden_act must be silu, got 'relu'"),
+    ],
+)
+def test_configs_that_no_part_has_are_refused(name: str, change: Options, message: str, tmp_path: Path) -> None:
+    made(name, **FILES[name]).save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(ValueError, match=message):
+        load_model(tmp_path)
 
 
 def test_names_of_classes_come_along() -> None:

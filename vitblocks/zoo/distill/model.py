@@ -28,6 +28,7 @@ from .. import pit, vit
 from ..efficient import EfficientViT, EfficientViTOptions
 from ..sizes import per_level
 from ..t2t import T2TViT, T2TViTOptions
+from .configs import VIT_CONFIGS
 from .layouts import PIT_LAYOUTS, VIT_LAYOUTS
 from .origins import PIT_ORIGINS, VIT_ORIGINS
 
@@ -48,6 +49,7 @@ class DistillableViT(vit.ViT):
 
     layouts = VIT_LAYOUTS
     origins = VIT_ORIGINS
+    configs = VIT_CONFIGS
 
     def __init__(self, *, dim: int, num_classes: int, **options: Unpack[vit.ViTOptions]) -> None:
         super().__init__(dim=dim, num_classes=num_classes, prefix_tokens=2, **options)

@@ -21,6 +21,7 @@ from ...position import DistanceBias
 from ...registry import Variant, Variants, part
 from ...residual import Residual
 from ..sizes import embedded_grid, per_stage
+from .configs import CONFIGS
 from .layouts import LAYOUTS, STAGE_LAYOUTS
 from .origins import ORIGINS
 from .parts import DownsamplingAttention, Shrink, norm_head
@@ -56,6 +57,7 @@ class LeViT(Model):
 
     layouts = LAYOUTS
     origins = ORIGINS
+    configs = CONFIGS
 
     def __init__(
         self,

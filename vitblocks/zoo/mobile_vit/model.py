@@ -20,6 +20,7 @@ from ...pool import MeanPool
 from ...prefix import PerToken
 from ...registry import Variant, Variants, part
 from ..sizes import per_stage
+from .configs import CONFIGS
 from .layouts import LAYOUTS
 from .origins import ORIGINS
 from .parts import ConvFusion, Interleaved, ResizeToMultiple
@@ -58,6 +59,7 @@ class MobileViT(Model):
 
     layouts = LAYOUTS
     origins = ORIGINS
+    configs = CONFIGS
 
     def __init__(
         self,

@@ -23,6 +23,7 @@ from ...prefix import PerToken
 from ...registry import Variant, Variants, part
 from ...residual import drop_path_schedule
 from ..sizes import embedded_grid
+from .configs import CONFIGS
 from .layouts import LAYOUTS
 from .origins import ORIGINS
 from .parts import SwinPadding, stage_windows, swin_windows
@@ -63,6 +64,7 @@ class Swin(Model):
 
     layouts = LAYOUTS
     origins = ORIGINS
+    configs = CONFIGS
 
     def __init__(
         self,
