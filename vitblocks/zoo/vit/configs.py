@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -63,7 +64,7 @@ def deit_base(config: Config) -> ViT:
     return base(config, prefix_tokens=2)
 
 
-CONFIGS = {
+CONFIGS: dict[str, Callable[[Config], ViT]] = {
     "ViTForImageClassification": classifier,
     "ViTModel": base,
     "DeiTForImageClassification": deit_classifier,
