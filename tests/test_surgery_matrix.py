@@ -26,6 +26,7 @@ from .zoo.tiny import TINY
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "ClassAttention": [{}],
     "ConvProjectionAttention": [{}],
+    "CrossCovarianceAttention": [{}],
     "DilatedWindowAttention": [{"window": 2, "dilation": 2}],
     "GlobalAttention": [{}, {"attend": SmoothedSoftmaxAttend()}],
     "LocalWindowAttention": [{"window": 2}],
@@ -67,6 +68,7 @@ WITHOUT_PREFIX = frozenset(
         "SwinV2",
         "TwinsPCPVT",
         "TwinsSVT",
+        "XCiT",
     ]
 )
 WITHOUT_ATTENTION = Lack("matches no attention", frozenset({"EfficientViT", "DistillableEfficientViT"}))
@@ -78,6 +80,10 @@ LACKS: dict[str, list[Lack]] = {
         Lack("uses the project of GlobalAttention", frozenset({"ATSViT"})),
     ],
     "ConvProjectionAttention": [Lack("uses the project of GlobalAttention", frozenset({"ATSViT"}))],
+    "CrossCovarianceAttention": [
+        Lack("takes no bias|with the forward of GlobalAttention", frozenset({"ATSViT"})),
+        Lack("value_dim", frozenset({"LeViT"})),
+    ],
     "ReducedAttention": [
         Lack("uses the project of GlobalAttention", frozenset({"ATSViT"})),
         Lack("smaller than the reduction", frozenset({"MobileViT"})),

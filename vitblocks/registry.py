@@ -42,6 +42,7 @@ ZOO = (
     "t2t",
     "twins_svt",
     "vit",
+    "xcit",
 )
 """The zoo modules that hold a table ``VARIANTS``."""
 

@@ -168,6 +168,7 @@ REASONS = {
     "T2TViT": "of the grids",
     "TwinsPCPVT": "keys on",
     "TwinsSVT": "groups",
+    "XCiT": "not known",
 }
 
 

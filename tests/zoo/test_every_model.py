@@ -64,6 +64,7 @@ ANY_SIZE = {
     "T2TViT",
     "TwinsPCPVT",
     "TwinsSVT",
+    "XCiT",
 }
 """Their patches overlap or are few pixels wide, and whatever does not fit is padded or left out as in the published code. The published
 code of all others takes images that divide into patches alone."""

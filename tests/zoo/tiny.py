@@ -92,6 +92,7 @@ TINY: dict[str, Tiny] = {
     "ATSViT": tiny(zoo.ATSViT, 16, **{**VIT, "depth": 3}, max_tokens_per_depth=(None, 8, 6)),
     "CCT": tiny(zoo.CCT, 16, **COMPACT, kernel_size=3, stride=1, padding=1),
     "CLIP": tiny(zoo.CLIP, 16, **VIT),
+    "XCiT": tiny(zoo.XCiT, 16, patch_size=8, num_classes=5, dim=8, depth=2, heads=2, mlp_dim=16, cls_depth=2),
     "CaiT": tiny(zoo.CaiT, 16, **VIT, cls_depth=1),
     "CompactViT": tiny(zoo.CompactViT, 16, **COMPACT, kernel_size=4),
     "CrossFormer": tiny(

@@ -14,6 +14,7 @@ from .base import (
 from .class_attention import ClassAttention
 from .conv_projection import ConvProjectionAttention
 from .cosine import CosineAttend
+from .cross_covariance import CrossCovarianceAttend, CrossCovarianceAttention
 from .global_attention import GlobalAttention
 from .kernel import KernelAttend
 from .local_window import DilatedWindowAttention, LocalWindowAttention, WindowAttention
@@ -32,6 +33,8 @@ __all__ = [
     "CosineAttend",
     "CrossAttention",
     "CrossAttentionOptions",
+    "CrossCovarianceAttend",
+    "CrossCovarianceAttention",
     "DilatedWindowAttention",
     "DilatedWindows",
     "GlobalAttention",

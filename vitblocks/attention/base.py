@@ -115,6 +115,9 @@ class Attention(nn.Module):
     is_layer: ClassVar[bool] = True
     """Whether it is called as ``(x, grid) -> x``; a pooler and a downsampler are not."""
 
+    among_tokens: ClassVar[bool] = True
+    """Whether its weights say how tokens look at tokens, rather than channels at channels."""
+
     def __init__(
         self,
         dim: int,

@@ -46,7 +46,8 @@ class AttentionRecord:
         """
         if self.queries is None or self.keys is None:
             raise ValueError(
-                f"where the queries and keys of {self.name} lie is not known: give the class a method places(call) -> (queries, keys)"
+                f"where the queries and keys of {self.name} lie is not known: they are no tokens, or the class lacks a method "
+                "places(call) -> (queries, keys)"
             )
         return self.queries, self.keys
 

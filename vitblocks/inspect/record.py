@@ -147,6 +147,8 @@ def _record(
     q, k = q.reshape(batch, -1, *q.shape[-3:]), k.reshape(batch, -1, *k.shape[-3:])
     rows = None
     if keep.queries is not None:
+        if not getattr(owner, "among_tokens", True):
+            return None
         if queries is None:
             raise ValueError(
                 f"queries cannot be chosen for {name}, since it is not known which tokens its queries are: give "

@@ -229,7 +229,12 @@ def _on_meta(module: nn.Module, *args: Any) -> Any:
 
 @torch.no_grad()
 def _changes_patches(step: Step) -> bool:
-    """Whether a layer gives other patches than it gets. It runs on a copy, with other weights, so that none starts at zero."""
+    """Whether a layer gives other patches than it gets. It runs on a copy, with other weights, so that none starts at zero.
+
+    A block that declares ``serves_prefix`` may change them, but only for what the prefix tokens then read.
+    """
+    if getattr(step.module, "serves_prefix", False):
+        return False
     layer = deepcopy(step.module).to_empty(device="cpu").float().eval()
     generator = torch.Generator("cpu").manual_seed(0)
     for tensor in (*layer.parameters(), *layer.buffers()):

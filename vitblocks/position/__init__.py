@@ -1,6 +1,7 @@
 """Position schemes: layers that add to the tokens, biases of the logits, and rotations of queries and keys."""
 
 from .dynamic_bias import DynamicBias
+from .fourier import FourierPosition
 from .learned import LearnedPosition
 from .log_spaced_bias import LogSpacedBias
 from .peg import PEG
@@ -14,6 +15,7 @@ __all__ = [
     "ClassRelativeBias",
     "DistanceBias",
     "DynamicBias",
+    "FourierPosition",
     "LearnedPosition",
     "LogSpacedBias",
     "RelativeBias",

@@ -50,10 +50,13 @@ def keep_attend(old: Attention, new: Attention, options: Options) -> None:
     if type(new.attend) is type(old.attend) and not options.keys() & own:
         new.attend = deepcopy(old.attend)
         return
-    new.attend.scale = old.attend.scale
+    takes = keywords(type(new.attend))
+    if "scale" in takes:
+        new.attend.scale = old.attend.scale
     if "attn_dropout" not in options:
         new.attend.dropout = old.attend.dropout
-    noted_as(new.attend, type(new.attend), scale=new.attend.scale, dropout=new.attend.dropout)
+    kept = {"scale": new.attend.scale, "dropout": new.attend.dropout}
+    noted_as(new.attend, type(new.attend), **{name: value for name, value in kept.items() if name in takes})
 
 
 def keep_positions(old: Attention, new: Attention, options: Options) -> None:

@@ -24,6 +24,7 @@ from .swin_v2 import SwinV2
 from .t2t import T2TViT
 from .twins_svt import TwinsPCPVT, TwinsSVT
 from .vit import ViT
+from .xcit import XCiT
 
 __all__ = [
     "CCT",
@@ -56,6 +57,7 @@ __all__ = [
     "TwinsSVT",
     "ViT",
     "ViTLite",
+    "XCiT",
     "cct_2",
     "cct_4",
     "cct_6",
