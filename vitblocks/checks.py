@@ -134,7 +134,7 @@ _KINDS: dict[Check, str] = {
         cross_attn_heads channels in_channels out_channels image_channels width widths features groups count samples convs n_conv_layers
         num_hierarchies max_tokens_per_depth image_size img_size local_size size grid patch_size patch_sizes local_patch_size
         mask_patch_size window window_size window_sizes local_window_size global_window_size dilation reduction reductions multiple
-        pretrained pretrained_windows
+        pretrained
         kernel_size kernel_sizes emb_kernel proj_kernel peg_kernel_size pool_size pooling_kernel_size cross_embed_kernel_sizes global_k
         stride emb_stride kv_stride kv_proj_stride pool_stride pooling_stride cross_embed_strides t2t_layers output_channel_bits
         projection_hidden_size projection_layers projection_bottleneck_size num_classes_K epochs steps_per_epoch
@@ -142,7 +142,7 @@ _KINDS: dict[Check, str] = {
     check_count: """
         num_classes depth depths cls_depth enc_depth decoder_depth cross_attn_depth num_layers block_repeats repeats num_prefix
         prefix_tokens emb_padding kv_padding kv_proj_padding pool_padding pooling_padding shift local_crops warmup_epochs
-        freeze_epochs registers
+        freeze_epochs registers pretrained_windows
     """,
     check_padding: "padding",
     check_rate: "dropout head_dropout attn_dropout emb_dropout layer_dropout drop_path rate",

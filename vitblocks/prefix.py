@@ -98,6 +98,9 @@ class MaskToken(nn.Module):
         return join_prefix(prefix, torch.where(rearrange(masked, "b n -> b n 1"), self.token.to(x.dtype), patches))
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        """Raises ValueError for tokens that the mask token could not stand for."""
+        if x.shape[-1] != self.token.shape[2]:
+            raise ValueError(f"x must have the {self.token.shape[2]} channels of the MaskToken, got {tuple(x.shape)}")
         return x
 
     def extra_repr(self) -> str:

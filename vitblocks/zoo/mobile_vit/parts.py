@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ...attention.windows import DilatedWindows, round_up
-from ...contract import require_layer
+from ...contract import listed, require_layer
 from ...embed.stem import ConvUnit
 from ...grid import Grid, Size, image_grid, require_no_prefix, to_map, to_pair, to_tokens
 from ...registry import part
@@ -65,7 +65,7 @@ class Interleaved(nn.Module):
 
     def __init__(self, layers: Sequence[nn.Module], dilation: Size = 2) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(layers)
+        self.layers = nn.ModuleList(listed(layers, "layers"))
         self.dilation = to_pair(dilation, "dilation")
         self.subgrids = DilatedWindows(None, self.dilation)
 

@@ -120,7 +120,10 @@ class SwinV2(Model):
                 for i in range(depth)
             ]
 
-        trained = [0] * len(depths) if pretrained_windows is None else list(pretrained_windows)
+        trained = [
+            to_pair(window, f"pretrained_windows[{i}]", minimum=0)
+            for i, window in enumerate([0] * len(depths) if pretrained_windows is None else pretrained_windows)
+        ]
         stages = [blocks(*sizes) for sizes in zip(dims, depths, heads, grids, trained, strict=True)]
         merges = [PatchMerging(before, after, norm=nn.Identity, out_norm=norm) for before, after in pairwise(dims)]
         super().__init__(
