@@ -119,6 +119,7 @@ from .train import parameter_groups
 from .zoo import (
     CCT,
     CLIP,
+    EVA,
     ATSViT,
     CaiT,
     CompactViT,
@@ -128,6 +129,7 @@ from .zoo import (
     DeepViT,
     DeiT3,
     DINOv2,
+    DINOv3,
     DistillableEfficientViT,
     DistillablePiT,
     DistillableT2TViT,
@@ -153,6 +155,7 @@ from .zoo import (
 __all__ = [
     "CCT",
     "CLIP",
+    "EVA",
     "MAE",
     "MPP",
     "PEG",
@@ -186,6 +189,7 @@ __all__ = [
     "CrossViT",
     "CvT",
     "DINOv2",
+    "DINOv3",
     "DeepViT",
     "DeiT3",
     "DilatedWindowAttention",
