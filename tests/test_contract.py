@@ -20,6 +20,7 @@ from vitblocks.attention import (
     DilatedWindowAttention,
     DilatedWindows,
     GlobalAttention,
+    GridWindows,
     KernelAttend,
     LocalWindowAttention,
     QVBiasLinear,
@@ -59,6 +60,7 @@ from vitblocks.zoo.cct import CompactBlock
 from vitblocks.zoo.crossformer import CrossScaleConv, LongDistanceWindows
 from vitblocks.zoo.deepvit import RescaledBlock
 from vitblocks.zoo.levit import DownsamplingAttention
+from vitblocks.zoo.maxvit import MBConv
 from vitblocks.zoo.mobile_vit import ConvFusion, Interleaved, ResizeToMultiple
 from vitblocks.zoo.nest import BlockAggregation
 from vitblocks.zoo.pit import PoolingDownsample
@@ -117,6 +119,7 @@ GEOMETRIES: dict[str, tuple[Callable[..., nn.Module], dict[str, Any]]] = {
         partial(WindowAttention, DIM, HEADS, windows=AlwaysShiftedWindows((2, 3), padding="attended")),
         {"prefix": (0,), "refuses": (1, 5)},
     ),
+    "grid windows": (partial(WindowAttention, DIM, HEADS, windows=GridWindows((2, 3))), {}),
     "rolled windows": (
         partial(WindowAttention, DIM, HEADS, windows=RolledWindows((2, 3))),
         {"prefix": (0,), "refuses": (1, 5)},
@@ -143,6 +146,7 @@ SHIFTED = ("shifted windows", "always shifted windows", "jointly shifted windows
 
 # Grids on which another geometry has no mask.
 UNMASKED: dict[str, Sequence[Grid]] = {
+    "grid windows": WHOLE,
     "windows": WHOLE,
     "dilated windows": ((4, 6), (8, 6)),
     "sub-grids": ((4, 6), (2, 9)),
@@ -187,10 +191,6 @@ POSITIONED: dict[str, Callable[[], nn.Module]] = {
         DIM, HEADS, window=(2, 3), shift=1, position_bias=LogSpacedBias(HEADS, 6, span=None, limit=None)
     ),
     "global, rotary": lambda: GlobalAttention(DIM, HEADS, rotary=Rotary2d(HEAD_DIM)),
-    "global, rotary of halves": lambda: GlobalAttention(
-        DIM, HEADS, rotary=Rotary2d(HEAD_DIM, pairs="halves", coordinates="centre")
-    ),
-    "global, rotary on a grid": lambda: GlobalAttention(DIM, HEADS, rotary=Rotary2d(HEAD_DIM, grid=(3, 4))),
     "windows, relative bias": lambda: LocalWindowAttention(
         DIM, HEADS, window=(2, 3), shift=1, position_bias=RelativeBias(HEADS, (2, 3))
     ),
@@ -226,7 +226,6 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
     "mlp": (lambda: Mlp(DIM, 24), {}),
     "mlp of normed Linears": (lambda: Mlp(DIM, 24, linear=LinearNorm), {}),
     "gated mlp": (lambda: GatedMlp(DIM), {}),
-    "gated mlp, normed": (lambda: GatedMlp(DIM, norm=LayerNorm), {}),
     "conv feed-forward": (lambda: ConvFeedForward(DIM, 24), {}),
     "conv feed-forward, SE": (lambda: ConvFeedForward(DIM, 24, channel_attention=SqueezeExcite(24)), {}),
     "conv feed-forward, ECA": (lambda: ConvFeedForward(DIM, 24, channel_attention=EfficientChannelAttention()), {}),
@@ -283,6 +282,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
         lambda: ResizeToMultiple(Interleaved([GlobalAttention(DIM, HEADS)], (2, 3)), (2, 3)),
         {"prefix": (0,), "refuses": (1, 5)},
     ),
+    "mobile convolution": (lambda: OnMap(MBConv(DIM, DIM, 32, 4, drop_path=0.3)), {}),
     "inverted residual": (lambda: OnMap(InvertedResidual(DIM, DIM)), {}),
     "class token": (lambda: ClassToken(DIM, 2), {"adds": 2}),
     "registers": (lambda: RegisterToken(DIM, 3), {"adds": 3}),
@@ -380,6 +380,10 @@ TRANSITIONS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
     "cross-scale": (
         lambda: Downsample(CrossScaleConv(DIM, 24, (2, 4), stride=2)),
         {"refuses": (1, 5), "out_dim": 24},
+    ),
+    "mobile convolution": (
+        lambda: Downsample(MBConv(DIM, 24, 32, 4, stride=2, padding="same")),
+        {"grids": ((4, 6), (7, 5), (3, 3)), "refuses": (1, 5), "out_dim": 24},
     ),
     "inverted residual": (
         lambda: Downsample(InvertedResidual(DIM, 24, stride=2)),

@@ -11,7 +11,7 @@ from einops import rearrange, reduce
 from torch import Tensor, nn
 
 from .grid import Grid, half_kernel, num_prefix, split_prefix, to_map, to_tokens
-from .norm import NormFactory, identity_norm
+from .norm import identity_norm
 from .prefix import join_prefix
 from .registry import part
 
@@ -75,26 +75,15 @@ class Mlp(nn.Module):
 class GatedMlp(nn.Module):
     """Gated feed-forward (GLU variants, arXiv:2002.05202, Section 2): ``fc2(act(gate(x)) * fc1(x))``.
 
-    ``mlp_dim`` is ``8/3 * dim`` if None, which costs as much as an :class:`Mlp` of ``4 * dim``. SiLU makes it SwiGLU. ``norm`` is the
-    factory of a norm of what ``fc2`` reads (EVA-02, arXiv:2303.11331, Section 2.1), or None.
+    ``mlp_dim`` is ``8/3 * dim`` if None, which costs as much as an :class:`Mlp` of ``4 * dim``. SiLU makes it SwiGLU.
     """
 
     reads = ("gate", "fc1")
+    activated = ("gate", "act", "fc2")
     writes = "fc2"
-    normed: ClassVar = {"norm": "fc2"}
-
-    @property
-    def activated(self) -> tuple[str, ...] | None:
-        return ("gate", "act", "fc2") if isinstance(self.norm, nn.Identity) else None
 
     def __init__(
-        self,
-        dim: int,
-        mlp_dim: int | None = None,
-        *,
-        activation: Activation = nn.SiLU,
-        dropout: float = 0.0,
-        norm: NormFactory | None = None,
+        self, dim: int, mlp_dim: int | None = None, *, activation: Activation = nn.SiLU, dropout: float = 0.0
     ) -> None:
         super().__init__()
         mlp_dim = 8 * dim // 3 if mlp_dim is None else mlp_dim
@@ -102,7 +91,6 @@ class GatedMlp(nn.Module):
         self.fc1 = nn.Linear(dim, mlp_dim)
         self.act = activation()
         self.dropout1 = nn.Dropout(dropout)
-        self.norm = nn.Identity() if norm is None else norm(mlp_dim)
         self.fc2 = nn.Linear(mlp_dim, dim)
         self.dropout2 = nn.Dropout(dropout)
 
@@ -112,21 +100,31 @@ class GatedMlp(nn.Module):
         nn.init.ones_(self.fc1.bias)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
-        return self.dropout2(self.fc2(self.norm(self.dropout1(self.act(self.gate(x)) * self.fc1(x)))))
+        return self.dropout2(self.fc2(self.dropout1(self.act(self.gate(x)) * self.fc1(x))))
 
 
 @part
 class SqueezeExcite(nn.Module):
     """Scale each channel of a map by what the mean map says (SE, arXiv:1709.01507, eq. 3): ``(B, C, H, W)`` kept."""
 
-    def __init__(self, channels: int, *, reduction: int = 4, gate: Activation = nn.Hardsigmoid) -> None:
-        """``reduction`` divides the channels for the hidden width. Raises ValueError if nothing is left of it."""
+    def __init__(
+        self,
+        channels: int,
+        *,
+        reduction: int = 4,
+        hidden: int | None = None,
+        activation: Activation = nn.ReLU,
+        gate: Activation = nn.Hardsigmoid,
+    ) -> None:
+        """``reduction`` divides the channels for the hidden width, unless ``hidden`` is that. Raises ValueError if nothing is left."""
         super().__init__()
-        if channels // reduction < 1:
-            raise ValueError(f"reduction {reduction} leaves nothing of {channels} channels")
-        self.fc1 = nn.Linear(channels, channels // reduction)
-        self.act = nn.ReLU()
-        self.fc2 = nn.Linear(channels // reduction, channels)
+        width = channels // reduction if hidden is None else hidden
+        if width < 1:
+            what = f"reduction {reduction}" if hidden is None else f"hidden {hidden}"
+            raise ValueError(f"{what} leaves nothing of {channels} channels")
+        self.fc1 = nn.Linear(channels, width)
+        self.act = activation()
+        self.fc2 = nn.Linear(width, channels)
         self.gate = gate()
 
     def forward(self, image: Tensor) -> Tensor:

@@ -27,6 +27,17 @@ WITHOUT_EFFECT: dict[str, dict[str, str]] = {
     "CrossViT": {"mlp_ratio.2": "fusions have no feed-forward"},
     "DeepViT": {"depth": "only the length of the list counts"},
     "LocalViT": {"reduction": "of the squeeze, which only act=3 has"},
+    "MaxViT": {
+        **dict.fromkeys(
+            ("cfg.transformer_cfg.attn_drop", "cfg.transformer_cfg.proj_drop"), "twice no dropout is no dropout"
+        ),
+        "cfg.transformer_cfg.head_first": "the order of weights in a checkpoint, which the key map of a case has",
+        "cfg.weight_init": "the weights are made from their names",
+        "cfg.transformer_cfg.expand_first": "widths do not change within a block",
+        "cfg.transformer_cfg.shortcut_bias": "of CoAtNet's blocks",
+        "cfg.transformer_cfg.use_nchw_attn": "the same, in another order of axes",
+        "cfg.transformer_cfg.rel_pos_dim": "of an MLP of positions, which only rel_pos_type=mlp has",
+    },
     "DINO loss": {
         "epochs.2": "an epoch later is after the warm-up, too",
         "nepochs": "the temperature stays as it is after the warm-up",

@@ -26,19 +26,7 @@ from vitblocks.demo.hybrid import hybrid
 from ..zoo.tiny import TINY
 from .test_record import ATTENDING, image, no_hooks
 
-GLOBAL = [
-    "CCT",
-    "CLIP",
-    "CompactViT",
-    "DINOv2",
-    "DINOv3",
-    "DeiT3",
-    "DistillableViT",
-    "EVA",
-    "LocalViT",
-    "ViT",
-    "ViTLite",
-]
+GLOBAL = ["CCT", "CLIP", "CompactViT", "DINOv2", "DeiT3", "DistillableViT", "LocalViT", "ViT", "ViTLite"]
 """Isotropic, with plain softmax attention among all tokens."""
 
 MIXED = ["CaiT", "DeepViT"]
@@ -170,6 +158,7 @@ REASONS = {
     "DistillablePiT": "of the grids",
     "DistillableT2TViT": "of the grids",
     "LeViT": "keys on|of the grids",
+    "MaxViT": "groups",
     "MobileViT": "groups",
     "NesT": "groups",
     "PiT": "of the grids",

@@ -56,6 +56,7 @@ ANY_SIZE = {
     "DistillablePiT",
     "DistillableT2TViT",
     "LeViT",
+    "MaxViT",
     "MobileViT",
     "PiT",
     "RegionViT",

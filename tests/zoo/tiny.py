@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from vitblocks import GatedMlp, LayerNorm, Rotary2d, zoo
+from vitblocks import GatedMlp, LogSpacedBias, zoo
 
 
 class Tiny(NamedTuple):
@@ -120,25 +120,28 @@ TINY: dict[str, Tiny] = {
         activation=nn.SiLU,
         layer_scale=0.5,
     ),
-    "DINOv3": tiny(zoo.DINOv3, 16, **VIT, registers=2, qkv_bias=True, layer_scale=0.5),
     "DeepViT": tiny(zoo.DeepViT, 16, **VIT),
     "DeiT3": tiny(zoo.DeiT3, 16, **VIT, layer_scale=0.5),
     "DistillableEfficientViT": tiny_efficient(zoo.DistillableEfficientViT),
     "DistillablePiT": tiny(zoo.DistillablePiT, 16, **PIT),
     "DistillableT2TViT": tiny(zoo.DistillableT2TViT, 16, **T2T),
     "DistillableViT": tiny(zoo.DistillableViT, 16, **VIT),
-    "EVA": tiny(
-        zoo.EVA,
-        16,
-        **VIT,
-        positions_rotary=partial(Rotary2d, base=10000.0, grid=3),
-        feedforward=partial(GatedMlp, norm=LayerNorm),
-        activation=nn.SiLU,
-        attn_norm=LayerNorm,
-    ),
     "EfficientViT": tiny_efficient(zoo.EfficientViT),
     "LeViT": tiny(zoo.LeViT, 32, image_size=32, num_classes=5, dim=(16, 24), depth=1, heads=2, stages=2, key_dim=8),
     "LocalViT": tiny(zoo.LocalViT, 16, **VIT),
+    "MaxViT": tiny(
+        zoo.MaxViT,
+        32,
+        num_classes=5,
+        dims=(8, 16),
+        depths=(1, 2),
+        stem_dims=(4, 8),
+        head_dim=4,
+        window=2,
+        mlp_ratio=2.0,
+        padding="symmetric",
+        bias_factory=partial(LogSpacedBias, mlp_dim=8, span=None, limit=None),
+    ),
     "MobileViT": tiny(zoo.MobileViT, 32, **MOBILE),
     "NesT": tiny(
         zoo.NesT, 16, image_size=16, patch_size=4, dim=8, heads=2, num_hierarchies=2, block_repeats=1, num_classes=5

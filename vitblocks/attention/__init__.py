@@ -22,7 +22,7 @@ from .qv_bias import QVBiasLinear
 from .re_attention import ReAttend, ReAttention
 from .reduced import ReducedAttention
 from .talking_heads import TalkingHeadsAttend, TalkingHeadsAttention
-from .windows import DilatedWindows, Partition, ShiftedWindows, Windows
+from .windows import DilatedWindows, GridWindows, Partition, ShiftedWindows, Windows
 
 __all__ = [
     "Attend",
@@ -38,6 +38,7 @@ __all__ = [
     "DilatedWindowAttention",
     "DilatedWindows",
     "GlobalAttention",
+    "GridWindows",
     "HeadOptions",
     "KernelAttend",
     "LocalWindowAttention",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..checks import check_int
 from ..norm import at_least_float32
 from ..registry import part
-from .attend import Attend, as_bias, hides_training, softmax_attention
+from .attend import Attend, as_bias, hide_keys, hides_training, softmax_attention
 
 
 @part
@@ -48,7 +48,7 @@ class CosineAttend(Attend):
         return logits if bias is None else logits + as_bias(bias, logits.dtype)
 
     def weights(self, q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
-        return self.logits(q, k, bias).softmax(dim=-1)
+        return hide_keys(self.logits(q, k, bias).softmax(dim=-1), bias)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
         if hides_training(q, bias):

@@ -1,15 +1,14 @@
 """Partitions of a grid into windows: plain objects that say which tokens meet.
 
 A partition is an einops pattern from a map ``b H W c`` to windows ``b windows tokens c``, and the lengths of the axes that it fixes. A new
-one takes a few lines; these are MaxViT's grid windows (arXiv:2204.01697, Section 3.2)::
+one takes a few lines; these are windows of whole rows::
 
     @dataclass(frozen=True)
-    class GridWindows(Partition):
-        size: int = 7
-        pattern = "b (h i) (w j) c -> b (i j) (h w) c"
+    class Rows(Partition):
+        pattern = "b (i h) (j w) c -> b (i j) (h w) c"
 
         def lengths(self, grid):
-            return {"h": self.size, "w": self.size}
+            return {"h": 1, "w": grid[1]}
 """
 
 from __future__ import annotations
@@ -243,6 +242,21 @@ class ShiftedWindows(Windows):
             padding = padding_labels(grid, (height, width), device)
             labels = torch.where(padding == PADDING, padding, labels)
         return self.split(labels, (height, width))[0, :, :, 0]
+
+
+@part
+@dataclass(frozen=True)
+class GridWindows(Windows):
+    """Tokens that lie evenly over the whole map, ``size`` along each side, in each window (MaxViT, arXiv:2204.01697, Section 3.2).
+
+    Arguments: see :class:`Windows`. How far apart they are depends on the map, which is padded to a multiple of ``size``.
+    """
+
+    pattern = "b (h i) (w j) c -> b (i j) (h w) c"
+
+    @property
+    def step(self) -> None:  # type: ignore[override]
+        return None
 
 
 @part

@@ -86,7 +86,7 @@ def can_precede(layer: Linear, affine: Affine) -> bool:
         return layer.in_features == affine.scale.numel()
     if not hasattr(layer, "in_channels"):  # a part that ``is_linear``, but no convolution
         return False
-    pads = any(layer.padding) or getattr(layer, "remainder", None) == "pad"
+    pads = any(layer.padding) or getattr(layer, "remainder", None) == "pad" or getattr(layer, "pads", False)
     return layer.groups == 1 and layer.in_channels == affine.scale.numel() and not pads
 
 

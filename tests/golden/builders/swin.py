@@ -94,11 +94,13 @@ def corner(x: Tensor, grid: Any, shape: torch.Size) -> Tensor:
 
 
 def stage_map(model: Any, case: Case, stage: int) -> Tensor:
-    return corner(*model.forward_stages(case.input)[stage], case.outputs[f"stage{stage}"].shape)
+    x, grid = model.forward_stages(case.input)[stage]
+    return corner(x, grid, case.outputs[f"stage{stage}"].shape)
 
 
 def token_map(model: Any, case: Case) -> Tensor:
-    return corner(*model.encode(case.input), case.outputs["tokens"].shape)
+    x, grid = model.encode(case.input)
+    return corner(x, grid, case.outputs["tokens"].shape)
 
 
 MAPS: dict[str, Output] = {"stage{}": stage_map, "tokens": token_map}

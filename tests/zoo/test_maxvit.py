@@ -1,0 +1,71 @@
+"""MaxViT."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from vitblocks import GridWindows, LogSpacedBias, MaxViT
+from vitblocks.embed.same import SameAvgPool2d, SameConv2d
+from vitblocks.zoo.maxvit import MBConv
+
+from .common import check_bfloat16, check_feature_maps, check_gradients, check_logits, check_recomputation
+
+
+def tiny(**options: Any) -> MaxViT:
+    sizes = {"num_classes": 5, "dims": (8, 16), "depths": (1, 2), "stem_dims": (4, 8), "head_dim": 4, "window": 2}
+    return MaxViT(**{**sizes, **options})
+
+
+def test_does_what_every_model_does() -> None:
+    """Compiled and exported it is by tests/transforms."""
+    model, image = tiny(dropout=0.1, head_hidden_dim=12, depths=(1, 1)), torch.randn(2, 3, 16, 24)
+    check_logits(model, image, 5)
+    check_gradients(model, image)
+    check_bfloat16(model, image, 0.1)
+    check_feature_maps(model, image)
+    check_recomputation(model, image)
+
+
+@pytest.mark.parametrize("padding", ["symmetric", "same"])
+def test_every_size_works(padding: Any) -> None:
+    model = tiny(padding=padding, bias_factory=partial(LogSpacedBias, mlp_dim=8, span=None, limit=None)).eval()
+    assert [grid for _, grid in model.forward_stages(torch.randn(1, 3, 33, 50))] == [(9, 13), (5, 7)]
+
+
+def test_a_window_of_a_grid_holds_tokens_of_all_parts_of_the_map() -> None:
+    places = torch.arange(24).reshape(1, 24, 1)
+    windows = GridWindows((2, 3))
+    assert windows.split(places, (4, 6))[0, :, :, 0].tolist()[0] == [0, 2, 4, 12, 14, 16]
+    assert torch.equal(windows.join(windows.split(places, (4, 6)), (4, 6)), places)
+
+
+@pytest.mark.parametrize(("side", "before"), [(6, 0), (7, 1)])
+def test_same_padding_puts_the_odd_pixel_last(side: int, before: int) -> None:
+    conv = SameConv2d(1, 1, 3, stride=2, bias=False)
+    nn.init.constant_(conv.weight, 1.0)
+    image = torch.zeros(1, 1, side, side)
+    image[..., 2 - before, 2 - before] = 1.0
+    given = conv(image)[0, 0]
+    assert given.shape == (-(-side // 2),) * 2
+    assert given[0, 0] == 1.0
+    assert given.sum() == 4.0  # the third of the padded rows lies in two kernels
+
+
+def test_same_pooling_averages_zeros_in() -> None:
+    assert SameAvgPool2d(2)(torch.ones(1, 1, 3, 3))[0, 0].tolist() == [[1.0, 0.5], [0.5, 0.25]]
+
+
+def test_what_cannot_be_is_refused() -> None:
+    with pytest.raises(ValueError, match="stride"):
+        MBConv(4, 4, 8, 2, stride=3)
+    with pytest.raises(ValueError, match="keeps the channels"):
+        MBConv(4, 8, 8, 2)
+    with pytest.raises(ValueError, match="heads of 4"):
+        tiny(dims=(8, 18))
+    with pytest.raises(ValueError, match="must have a block"):
+        tiny(depths=(0, 1))

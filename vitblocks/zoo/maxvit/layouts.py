@@ -1,0 +1,106 @@
+"""Key maps of MaxViT."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+from einops import rearrange
+from torch import Tensor
+
+from ...attention import WindowAttention
+from ...checkpoint.rules import KeyMap, Rule, Table, within
+from ...checkpoint.transforms import Functions, Same, Tensors, Transform, heads_from_interleaved
+from ...embed.same import SameConv2d
+from ...position import RelativeBias
+
+if TYPE_CHECKING:
+    from ...model import Stage
+    from .model import MaxViT
+
+POINTWISE = Functions(
+    lambda theirs: tuple(kernel[..., 0, 0] for kernel in theirs),
+    lambda ours: tuple(weight[..., None, None] for weight in ours),
+)
+"""Theirs is a 1x1 convolution, ours a Linear."""
+
+
+def mirrored(grid: tuple[int, int]) -> Transform:
+    """Theirs is a table ``(heads, 2H-1, 2W-1)`` of key minus query, ours ``(places, heads)`` of query minus key."""
+
+    def to_theirs(ours: Tensors) -> Tensors:
+        return tuple(rearrange(x, "(h w) heads -> heads h w", h=2 * grid[0] - 1).flip(1, 2) for x in ours)
+
+    def to_ours(theirs: Tensors) -> tuple[Tensor, ...]:
+        return tuple(rearrange(x.flip(1, 2), "heads h w -> (h w) heads") for x in theirs)
+
+    return Functions(to_ours, to_theirs)
+
+
+_CONV = (
+    Rule("shortcut.expand.{p}", "skip.expand.{p}"),
+    Rule("pre_norm.{p}", "branch.norm.{p}"),
+    Rule("conv1_1x1.{p}", "branch.expand.{p}"),
+    Rule("norm1.{p}", "branch.norm1.{p}"),
+    Rule("conv2_kxk.{p}", "branch.depthwise.{p}"),
+    Rule("norm2.{p}", "branch.norm2.{p}"),
+    *(Rule(f"se.{fc}.weight", f"branch.excite.{fc}.weight", POINTWISE) for fc in ("fc1", "fc2")),
+    Rule("se.{p}", "branch.excite.{p}"),
+    Rule("conv3_1x1.{p}", "branch.project.{p}"),
+)
+
+
+def block(attn: WindowAttention, *, head_first: bool, mirror: bool) -> tuple[Rule, ...]:
+    """A block of window or grid attention."""
+    widths = (attn.head_dim, attn.head_dim, attn.head_dim)
+    order = heads_from_interleaved(attn.heads, widths) if head_first else Same()
+    bias = attn.position_bias
+    table = mirrored(bias.grid) if mirror and isinstance(bias, RelativeBias) else Same()
+    return (
+        Rule("attn.qkv.{p}", "attn.qkv.{p}", order),
+        Rule("attn.rel_pos.relative_position_bias_table", "attn.position_bias.table", table),
+        Rule("attn.rel_pos.mlp.{p}", "attn.position_bias.{p}"),
+        Rule("ls1.gamma", "shortcut1.scale.weight"),
+        Rule("ls2.gamma", "shortcut2.scale.weight"),
+        Rule("{p}", "{p}"),
+    )
+
+
+def timm(model: MaxViT, *, head_first: bool | None = None, mirror: bool | None = None) -> Table:
+    """timm's MaxxVit of MBConvs.
+
+    Weights from TensorFlow, which have "same" padding, have [all q | all k | all v], and tables of key minus query (``mirror``). Those that
+    timm trained have the q, k and v of one head after the other (``head_first``).
+    """
+    theirs = any(isinstance(part, SameConv2d) for part in model.embed.modules())
+    head_first = not theirs if head_first is None else head_first
+    mirror = theirs if mirror is None else mirror
+    rules: list[Rule] = []
+    for s, stage in enumerate(model.stages):
+        for i, layer in enumerate(cast("Stage", stage).layers):
+            name = f"stages.{s}.blocks.{(i + 1) // 3}"
+            if i % 3 == 2:
+                rules += within(f"{name}.conv", f"stages.{s}.layers.{i}.conv", _CONV)
+            else:
+                own = block(cast(WindowAttention, layer.attn), head_first=head_first, mirror=mirror)
+                ours = f"stages.{s}.blocks.{i // 3 * 2 + i % 3}"  # convolutions are no blocks
+                rules += within(f"{name}.{('attn_block', 'attn_grid')[i % 3]}", ours, own)
+        rules += within(f"stages.{s}.blocks.0.conv", f"stages.{s}.transition.conv", _CONV)
+    return (
+        Rule("stem.conv1.{p}", "embed.conv.0.conv.{p}"),
+        Rule("stem.norm1.{p}", "embed.conv.0.norm.{p}"),
+        Rule("stem.conv2.{p}", "embed.conv.1.{p}"),
+        *rules,
+        Rule("norm.{p}", "norm.{p}"),
+        Rule("head.norm.{p}", "pool.norm.0.{p}"),
+        Rule("head.pre_logits.fc.{p}", "pool.norm.1.{p}"),
+        Rule("head.fc.{p}", "head.{p}"),
+    )
+
+
+def timm_with(*, head_first: bool, mirror: bool) -> KeyMap:
+    """The layout with this order of heads and of offsets, whatever the padding is."""
+    return partial(timm, head_first=head_first, mirror=mirror)
+
+
+LAYOUTS: dict[str, KeyMap] = {"timm": timm}

@@ -1,0 +1,111 @@
+"""MaxViT's own parts: its mobile convolution (arXiv:2204.01697, Section 3.3)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from functools import partial
+from typing import Literal, TypeAlias
+
+from torch import Tensor, nn
+
+from ...checks import check_choice, check_int
+from ...embed.same import SameAvgPool2d, SameConv2d
+from ...feedforward import Activation, SqueezeExcite
+from ...grid import to_pair
+from ...norm import NormFactory
+from ...registry import part
+from ...residual import Shortcut
+
+ConvPadding: TypeAlias = Literal["symmetric", "same"]
+"""Of convolutions: half a kernel on all sides, or TensorFlow's "same", which puts the odd pixel at the bottom and right."""
+
+
+def convolution(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    *,
+    stride: int = 1,
+    groups: int = 1,
+    bias: bool,
+    padding: ConvPadding,
+) -> nn.Conv2d:
+    """A convolution that divides the map by its stride, rounded up."""
+    check_choice("padding", padding, ("symmetric", "same"))
+    if padding == "same":
+        return SameConv2d(in_channels, out_channels, kernel_size, stride=stride, groups=groups, bias=bias)
+    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups, bias=bias)
+
+
+@part
+class MBConv(nn.Module):
+    """Normed, expanded, convolved channel by channel, squeezed and excited, projected, and added to the map (Section 3.3 and Appendix A.1).
+
+    ``(B, in_channels, H, W) -> (B, out_channels, H', W')``, sizes divided by ``stride`` and rounded up. At a stride of 2 the map that is
+    added to is averaged, and projected where the channels change.
+
+    Args:
+        in_channels, out_channels: channels in and out.
+        hidden: channels in between.
+        squeezed: hidden channels of the squeeze and excitation.
+        stride: of the depthwise convolution, 1 or 2.
+        kernel_size: of the depthwise convolution.
+        bias: whether the projections to ``out_channels`` have one.
+        padding: see :data:`ConvPadding`.
+        norm: factory ``channels -> map module``.
+        activation: factory, after the first two convolutions.
+        squeeze_activation: factory, within squeeze and excitation.
+        drop_path: rate.
+
+    Raises:
+        ValueError: another stride, other channels at a stride of 1, or an unknown ``padding``.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        hidden: int,
+        squeezed: int,
+        *,
+        stride: int = 1,
+        kernel_size: int = 3,
+        bias: bool = True,
+        padding: ConvPadding = "symmetric",
+        norm: NormFactory = nn.BatchNorm2d,
+        activation: Activation = nn.GELU,
+        squeeze_activation: Activation = nn.SiLU,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        check_int("hidden", hidden)
+        check_choice("stride", stride, (1, 2))
+        if stride == 1 and in_channels != out_channels:
+            raise ValueError(f"a stride of 1 keeps the channels, got {in_channels} in and {out_channels} out")
+        conv = partial(convolution, padding=padding)
+        self.stride = to_pair(stride, "stride")
+        self.skip = nn.Identity() if stride == 1 else pooled(in_channels, out_channels, bias=bias, padding=padding)
+        self.branch = nn.Sequential(
+            OrderedDict(
+                norm=norm(in_channels),
+                expand=nn.Conv2d(in_channels, hidden, 1, bias=False),
+                norm1=norm(hidden),
+                act1=activation(),
+                depthwise=conv(hidden, hidden, kernel_size, stride=stride, groups=hidden, bias=False),
+                norm2=norm(hidden),
+                act2=activation(),
+                excite=SqueezeExcite(hidden, hidden=squeezed, activation=squeeze_activation, gate=nn.Sigmoid),
+                project=nn.Conv2d(hidden, out_channels, 1, bias=bias),
+            )
+        )
+        self.shortcut = Shortcut(out_channels, drop_path=drop_path)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.shortcut(self.skip(image), self.branch(image))
+
+
+def pooled(in_channels: int, out_channels: int, *, bias: bool, padding: ConvPadding) -> nn.Sequential:
+    """Means of 2x2 pixels, and other channels where they change."""
+    pool = SameAvgPool2d(2) if padding == "same" else nn.AvgPool2d(2, ceil_mode=True)
+    expand = nn.Identity() if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1, bias=bias)
+    return nn.Sequential(OrderedDict(pool=pool, expand=expand))
