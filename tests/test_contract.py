@@ -191,6 +191,10 @@ POSITIONED: dict[str, Callable[[], nn.Module]] = {
         DIM, HEADS, window=(2, 3), shift=1, position_bias=LogSpacedBias(HEADS, 6, span=None, limit=None)
     ),
     "global, rotary": lambda: GlobalAttention(DIM, HEADS, rotary=Rotary2d(HEAD_DIM)),
+    "global, rotary of halves": lambda: GlobalAttention(
+        DIM, HEADS, rotary=Rotary2d(HEAD_DIM, pairs="halves", coordinates="centre")
+    ),
+    "global, rotary on a grid": lambda: GlobalAttention(DIM, HEADS, rotary=Rotary2d(HEAD_DIM, grid=(3, 4))),
     "windows, relative bias": lambda: LocalWindowAttention(
         DIM, HEADS, window=(2, 3), shift=1, position_bias=RelativeBias(HEADS, (2, 3))
     ),
@@ -226,6 +230,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
     "mlp": (lambda: Mlp(DIM, 24), {}),
     "mlp of normed Linears": (lambda: Mlp(DIM, 24, linear=LinearNorm), {}),
     "gated mlp": (lambda: GatedMlp(DIM), {}),
+    "gated mlp, normed": (lambda: GatedMlp(DIM, norm=LayerNorm), {}),
     "conv feed-forward": (lambda: ConvFeedForward(DIM, 24), {}),
     "conv feed-forward, SE": (lambda: ConvFeedForward(DIM, 24, channel_attention=SqueezeExcite(24)), {}),
     "conv feed-forward, ECA": (lambda: ConvFeedForward(DIM, 24, channel_attention=EfficientChannelAttention()), {}),

@@ -76,6 +76,7 @@ WITHOUT_ATTENTION = Lack("matches no attention", frozenset({"EfficientViT", "Dis
 NOT_REGIONAL = frozenset(TINY) - {"RegionViT"} - WITHOUT_ATTENTION.models
 LACKS: dict[str, list[Lack]] = {
     "ClassAttention": [
+        Lack("proj is a Sequential", frozenset({"EVA"})),
         Lack("prefix token", WITHOUT_PREFIX),
         Lack("value_dim", frozenset({"LeViT"})),
         Lack("uses the project of GlobalAttention", frozenset({"ATSViT"})),
@@ -86,6 +87,7 @@ LACKS: dict[str, list[Lack]] = {
         Lack("value_dim", frozenset({"LeViT"})),
     ],
     "ReducedAttention": [
+        Lack("proj is a Sequential", frozenset({"EVA"})),
         Lack("uses the project of GlobalAttention", frozenset({"ATSViT"})),
         Lack("smaller than the reduction", frozenset({"MobileViT"})),
         Lack("value_dim", frozenset({"LeViT"})),
@@ -138,7 +140,7 @@ def test_matrix(name: str) -> None:
         case = f"{kind.__name__} {options} in {name}"
         missing = lack(kind, name)
         if missing is not None:
-            with pytest.raises(ValueError, match=rf"(?s)(\.attn\b|rounds\.0|where=None).*({missing})"):
+            with pytest.raises((TypeError, ValueError), match=rf"(?s)(\.attn\b|rounds\.0|where=None).*({missing})"):
                 swap_attention(original, kind, sample=images, **options)
             assert kept == {key: id(part) for key, part in original.named_modules()}, case
             continue

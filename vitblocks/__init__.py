@@ -120,6 +120,7 @@ from .train import parameter_groups
 from .zoo import (
     CCT,
     CLIP,
+    EVA,
     ATSViT,
     CaiT,
     CompactViT,
@@ -129,6 +130,7 @@ from .zoo import (
     DeepViT,
     DeiT3,
     DINOv2,
+    DINOv3,
     DistillableEfficientViT,
     DistillablePiT,
     DistillableT2TViT,
@@ -155,6 +157,7 @@ from .zoo import (
 __all__ = [
     "CCT",
     "CLIP",
+    "EVA",
     "MAE",
     "MPP",
     "PEG",
@@ -188,6 +191,7 @@ __all__ = [
     "CrossViT",
     "CvT",
     "DINOv2",
+    "DINOv3",
     "DeepViT",
     "DeiT3",
     "DilatedWindowAttention",

@@ -11,7 +11,7 @@ from einops import rearrange, reduce
 from torch import Tensor, nn
 
 from .grid import Grid, half_kernel, num_prefix, split_prefix, to_map, to_tokens
-from .norm import identity_norm
+from .norm import NormFactory, identity_norm
 from .prefix import join_prefix
 from .registry import part
 
@@ -75,15 +75,26 @@ class Mlp(nn.Module):
 class GatedMlp(nn.Module):
     """Gated feed-forward (GLU variants, arXiv:2002.05202, Section 2): ``fc2(act(gate(x)) * fc1(x))``.
 
-    ``mlp_dim`` is ``8/3 * dim`` if None, which costs as much as an :class:`Mlp` of ``4 * dim``. SiLU makes it SwiGLU.
+    ``mlp_dim`` is ``8/3 * dim`` if None, which costs as much as an :class:`Mlp` of ``4 * dim``. SiLU makes it SwiGLU. ``norm`` is the
+    factory of a norm of what ``fc2`` reads (EVA-02, arXiv:2303.11331, Section 2.1), or None.
     """
 
     reads = ("gate", "fc1")
-    activated = ("gate", "act", "fc2")
     writes = "fc2"
+    normed: ClassVar = {"norm": "fc2"}
+
+    @property
+    def activated(self) -> tuple[str, ...] | None:
+        return ("gate", "act", "fc2") if isinstance(self.norm, nn.Identity) else None
 
     def __init__(
-        self, dim: int, mlp_dim: int | None = None, *, activation: Activation = nn.SiLU, dropout: float = 0.0
+        self,
+        dim: int,
+        mlp_dim: int | None = None,
+        *,
+        activation: Activation = nn.SiLU,
+        dropout: float = 0.0,
+        norm: NormFactory | None = None,
     ) -> None:
         super().__init__()
         mlp_dim = 8 * dim // 3 if mlp_dim is None else mlp_dim
@@ -91,6 +102,7 @@ class GatedMlp(nn.Module):
         self.fc1 = nn.Linear(dim, mlp_dim)
         self.act = activation()
         self.dropout1 = nn.Dropout(dropout)
+        self.norm = nn.Identity() if norm is None else norm(mlp_dim)
         self.fc2 = nn.Linear(mlp_dim, dim)
         self.dropout2 = nn.Dropout(dropout)
 
@@ -100,7 +112,7 @@ class GatedMlp(nn.Module):
         nn.init.ones_(self.fc1.bias)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
-        return self.dropout2(self.fc2(self.dropout1(self.act(self.gate(x)) * self.fc1(x))))
+        return self.dropout2(self.fc2(self.norm(self.dropout1(self.act(self.gate(x)) * self.fc1(x)))))
 
 
 @part

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from benchmarks.peers import allow_torchvision
+from vitblocks import build, describe
 from vitblocks.border import adopt, release
 
 Case = Callable[[], nn.Module]
@@ -37,6 +38,7 @@ def check(case: Case, sizes: int = 1) -> Any:
     model, report = adopt(theirs)
     assert len(report.errors) >= sizes, report
     assert all(torch.equal(value, theirs.state_dict()[key]) for key, value in state.items())
+    assert [*build(describe(model)).state_dict()] == [*model.state_dict()]
     fresh = randomised(case(), seed=2)
     release(model, like=fresh)
     given = fresh.state_dict()

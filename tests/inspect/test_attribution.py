@@ -26,7 +26,19 @@ from vitblocks.demo.hybrid import hybrid
 from ..zoo.tiny import TINY
 from .test_record import ATTENDING, image, no_hooks
 
-GLOBAL = ["CCT", "CLIP", "CompactViT", "DINOv2", "DeiT3", "DistillableViT", "LocalViT", "ViT", "ViTLite"]
+GLOBAL = [
+    "CCT",
+    "CLIP",
+    "CompactViT",
+    "DINOv2",
+    "DINOv3",
+    "DeiT3",
+    "DistillableViT",
+    "EVA",
+    "LocalViT",
+    "ViT",
+    "ViTLite",
+]
 """Isotropic, with plain softmax attention among all tokens."""
 
 MIXED = ["CaiT", "DeepViT"]

@@ -20,6 +20,7 @@ from vitblocks import (
     Dino,
     DistillableViT,
     DistillWrapper,
+    GatedMlp,
     GlobalAttention,
     LinearEmbed,
     LocalWindowAttention,
@@ -32,6 +33,7 @@ from vitblocks import (
     layer_norm,
     zoo,
 )
+from vitblocks.block import ResidualPostNormBlock
 from vitblocks.grid import num_prefix
 from vitblocks.objectives.views import ColorAugmentation, RandomCrop
 from vitblocks.pool import PrefixMeanPool
@@ -72,6 +74,10 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "DINOv2, other options": lambda: vit(
         zoo.DINOv2, pool="cls+mean", mask_token=True, class_position=False, resize=partial(resize_table, antialias=True)
     ),
+    "DINOv3, other options": lambda: vit(
+        zoo.DINOv3, pool="mean", mask_token=True, feedforward=GatedMlp, activation=nn.SiLU
+    ),
+    "EVA, post-norm": lambda: vit(zoo.EVA, pool="cls", block=ResidualPostNormBlock),
     "SigLIP, mean": lambda: vit(zoo.SigLIP, pool="mean", embed=ConvEmbed(8, 16, bias=False)),
     "CLIP, other options": lambda: vit(zoo.CLIP, head_bias=True, embed=ConvEmbed(8, 16, stride=4, bias=False)),
     "RegionViT, carried padding": lambda: TINY["RegionViT"].build(carry_padding=True),

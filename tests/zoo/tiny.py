@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from vitblocks import GatedMlp, LogSpacedBias, zoo
+from vitblocks import GatedMlp, LayerNorm, LogSpacedBias, Rotary2d, zoo
 
 
 class Tiny(NamedTuple):
@@ -120,12 +120,22 @@ TINY: dict[str, Tiny] = {
         activation=nn.SiLU,
         layer_scale=0.5,
     ),
+    "DINOv3": tiny(zoo.DINOv3, 16, **VIT, registers=2, qkv_bias=True, layer_scale=0.5),
     "DeepViT": tiny(zoo.DeepViT, 16, **VIT),
     "DeiT3": tiny(zoo.DeiT3, 16, **VIT, layer_scale=0.5),
     "DistillableEfficientViT": tiny_efficient(zoo.DistillableEfficientViT),
     "DistillablePiT": tiny(zoo.DistillablePiT, 16, **PIT),
     "DistillableT2TViT": tiny(zoo.DistillableT2TViT, 16, **T2T),
     "DistillableViT": tiny(zoo.DistillableViT, 16, **VIT),
+    "EVA": tiny(
+        zoo.EVA,
+        16,
+        **VIT,
+        positions_rotary=partial(Rotary2d, base=10000.0, grid=3),
+        feedforward=partial(GatedMlp, norm=LayerNorm),
+        activation=nn.SiLU,
+        attn_norm=LayerNorm,
+    ),
     "EfficientViT": tiny_efficient(zoo.EfficientViT),
     "LeViT": tiny(zoo.LeViT, 32, image_size=32, num_classes=5, dim=(16, 24), depth=1, heads=2, stages=2, key_dim=8),
     "LocalViT": tiny(zoo.LocalViT, 16, **VIT),

@@ -10,8 +10,10 @@ from .cvt import CvT
 from .deepvit import DeepViT
 from .deit3 import DeiT3
 from .dinov2 import DINOv2
+from .dinov3 import DINOv3
 from .distill import DistillableEfficientViT, DistillablePiT, DistillableT2TViT, DistillableViT
 from .efficient import EfficientViT
+from .eva import EVA
 from .levit import LeViT
 from .local_vit import LocalViT
 from .maxvit import MaxViT
@@ -30,6 +32,7 @@ from .xcit import XCiT
 __all__ = [
     "CCT",
     "CLIP",
+    "EVA",
     "ATSViT",
     "CaiT",
     "CompactViT",
@@ -37,6 +40,7 @@ __all__ = [
     "CrossViT",
     "CvT",
     "DINOv2",
+    "DINOv3",
     "DeepViT",
     "DeiT3",
     "DistillableEfficientViT",

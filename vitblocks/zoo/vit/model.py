@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, TypedDict
 
 from torch import nn
@@ -53,14 +53,19 @@ class ViTOptions(TypedDict, total=False):
     prefix_positions: bool
 
 
-class BlockOptions(TypedDict, total=False):
+class BranchOptions(TypedDict, total=False):
     """Keywords of :func:`vit_blocks` that models of such blocks pass on."""
 
     head_dim: int | None
-    qkv_bias: bool
     dropout: float
     attn_dropout: float
     feedforward: FeedForward
+
+
+class BlockOptions(BranchOptions, total=False):
+    """Those, where the attention is ViT's."""
+
+    qkv_bias: bool
 
 
 @part
@@ -177,16 +182,19 @@ def vit_blocks(
     activation: Activation = nn.GELU,
     layer_scale: float | None = None,
     attn_scale: float | None = None,
-) -> list[Block]:
+    attention: Callable[..., nn.Module] = GlobalAttention,
+    block: Callable[..., nn.Module] = Block,
+) -> list[nn.Module]:
     """ViT's blocks, one for each drop path rate: pre-norm, global softmax attention, feed-forward.
 
     ``attn_scale`` is the factor of the logits, ``head_dim ** -0.5`` if None. ``feedforward`` makes the second branch of each block, called
-    as :class:`~vitblocks.Mlp` is. Other arguments: see :class:`ViT`.
+    as :class:`~vitblocks.Mlp` is, ``attention`` the first, called as :class:`~vitblocks.GlobalAttention`, and ``block`` puts them together.
+    Other arguments: see :class:`ViT`.
     """
     return [
-        Block(
+        block(
             dim,
-            GlobalAttention(
+            attention(
                 dim,
                 heads,
                 head_dim=head_dim,
