@@ -39,6 +39,10 @@ VIT: dict[str, dict[str, Any]] = {
     "any size": {"dynamic_img_size": True},
     "any size, padded": {"dynamic_img_size": True, "dynamic_img_pad": True},
     "other norms, drop rates": {"norm_layer": EPS, "proj_drop_rate": 0.1, "attn_drop_rate": 0.2, "drop_path_rate": 0.3},
+    "CLIP": {"pre_norm": True, "act_layer": "quick_gelu", "norm_layer": EPS},
+    "CLIP, any size": {"pre_norm": True, "dynamic_img_size": True, "num_classes": 0},
+    "SigLIP": {"class_token": False, "global_pool": "map", "act_layer": "gelu_tanh"},
+    "SigLIP, any size": {"class_token": False, "global_pool": "map", "dynamic_img_size": True, "num_classes": 0},
 }
 
 
@@ -86,9 +90,17 @@ def test_cait(options: dict[str, Any]) -> None:
 
 
 REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
-    "pooled by attention": ("vision_transformer.VisionTransformer", {"global_pool": "map"}, "global_pool = 'map'"),
+    "pooled by attention": (
+        "vision_transformer.VisionTransformer",
+        {"global_pool": "map"},
+        "prefix tokens with global_pool = 'map' = 1",
+    ),
     "queries normed": ("vision_transformer.VisionTransformer", {"qk_norm": True}, "blocks.0.attn.q_norm"),
-    "normed before": ("vision_transformer.VisionTransformer", {"pre_norm": True}, "norm_pre"),
+    "normed before": (
+        "vision_transformer.VisionTransformer",
+        {"pre_norm": True, "global_pool": "avg"},
+        "global_pool = 'avg'",
+    ),
     "registers alone": (
         "vision_transformer.VisionTransformer",
         {"reg_tokens": 2, "class_token": False, "global_pool": "avg"},

@@ -115,19 +115,19 @@ def same_norm(module: nn.Module, theirs: Mapping[str, nn.Module]) -> NormFactory
     return first
 
 
-def patches(module: nn.Module, embed: Any, *, normed: bool = False) -> dict[str, Any]:
-    """Of timm's ``PatchEmbed``, whose norm is refused unless ``normed``."""
+def patches(module: nn.Module, embed: Any, *, normed: bool = False, bias: bool = True) -> dict[str, Any]:
+    """Of timm's ``PatchEmbed``, whose norm is refused unless ``normed``, and whose convolution has a ``bias`` or none."""
     refuse_unless(type(embed).__name__ == "PatchEmbed", module, "patch_embed", type(embed).__name__)
     if not normed:
         refuse_identity(module, "patch_embed.norm", embed.norm)
     conv = embed.proj
-    refuse_unless(conv.bias is not None, module, "patch_embed.proj.bias", None)
+    refuse_unless((conv.bias is not None) == bias, module, "patch_embed.proj.bias", conv.bias)
     refuse_unless(conv.stride == conv.kernel_size and conv.padding == (0, 0), module, "patch_embed.proj", conv)
     settings = {"image_size": embed.img_size, "patch_size": conv.kernel_size, "channels": conv.in_channels}
     if embed.dynamic_img_pad:
         refuse_unless(not normed, module, "dynamic_img_pad", True)
         sizes = (conv.kernel_size, conv.out_channels)
-        settings["embed"] = ConvEmbed(*sizes, channels=conv.in_channels, remainder="pad")
+        settings["embed"] = ConvEmbed(*sizes, channels=conv.in_channels, bias=bias, remainder="pad")
     return settings
 
 

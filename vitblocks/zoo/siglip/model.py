@@ -132,6 +132,8 @@ def _variants() -> Variants:
         if size % patch:
             options["remainder"] = "drop"
         for kind, pool in (("siglip", "map"), ("siglip_gap", "mean")):
+            if (kind, size, patch) in (("siglip", 896, 14), ("siglip_gap", 384, 14)):
+                continue  # never published
             table[f"vit_{width}_patch{patch}_{kind}_{size}"] = Variant(SigLIP, {**options, "pool": pool})
     return table
 

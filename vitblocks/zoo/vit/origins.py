@@ -24,31 +24,39 @@ if TYPE_CHECKING:
 
 def timm_settings(module: Any) -> dict[str, Any]:
     """The settings of timm's VisionTransformer as keywords of :class:`ViT`, but for its pooling and heads."""
-    refuse_unless(module.pos_embed is not None, module, "pos_embed", None)
     timm.refuse_identity(module, "norm_pre", module.norm_pre)
-    timm.refuse_identity(module, "patch_drop", module.patch_drop)
     alone = module.num_reg_tokens if module.cls_token is None else 0
     refuse_unless(alone == 0, module, "reg_tokens without class_token", alone)
     refuse_unless(module.global_pool in ("token", "avg"), module, "global_pool", module.global_pool)
+    return {**timm_tower(module), "prefix_positions": not module.no_embed_class}
+
+
+def timm_tower(module: Any, *, patch_bias: bool = True) -> dict[str, Any]:
+    """The settings of timm's VisionTransformer that do not depend on its prefix tokens and its pooling."""
+    refuse_unless(module.pos_embed is not None, module, "pos_embed", None)
+    timm.refuse_identity(module, "patch_drop", module.patch_drop)
     refuse_unless(not module.pool_include_prefix, module, "pool_include_prefix", True)
     blocks = timm.named("blocks", module.blocks)
     gamma = getattr(module.blocks[0].ls1, "gamma", None)
     settings = timm.alike(module, blocks, timm.block)
     timm.same_norm(module, {"blocks.0.norm1": module.blocks[0].norm1, **last_norms(module)})
     return {
-        **timm.patches(module, module.patch_embed),
+        **timm.patches(module, module.patch_embed, bias=patch_bias),
         **settings,
         "depth": len(blocks),
         "layer_scale": None if gamma is None else 1.0,  # any: weights come with the rest
         "drop_path": timm.drop_path(module, blocks),
         "emb_dropout": rate_of(module.pos_drop),
         "resize": resize_table_as_timm,
-        "prefix_positions": not module.no_embed_class,
     }
 
 
 def read_timm(build: Callable[..., Model], module: Any) -> Model:
-    """timm's VisionTransformer, where it is a plain one: learned positions of all tokens, pooled by the class token or the mean."""
+    """timm's VisionTransformer: a plain one, pooled by the class token or the mean, CLIP's with ``pre_norm``, or SigLIP's."""
+    if not isinstance(module.norm_pre, nn.Identity):
+        return read_clip(module)
+    if module.global_pool == "map":
+        return read_siglip(module)
     options, last = timm_settings(module), last_norms(module)
     by_class = module.global_pool == "token"
     refuse_unless(len(last) < 2 and not (by_class and "fc_norm" in last), module, "fc_norm", module.fc_norm)
@@ -60,6 +68,42 @@ def read_timm(build: Callable[..., Model], module: Any) -> Model:
     elif not last:
         model.norm, model.pool = nn.Identity(), ClassPool() if by_class else MeanPool()
     return model
+
+
+def read_clip(module: Any) -> Model:
+    """timm's VisionTransformer with a norm before its blocks: class token and patches with positions, and no bias of the patches."""
+    from ..clip import CLIP  # made of this model's blocks
+
+    plain = module.cls_token is not None and module.num_prefix_tokens == 1 and not module.no_embed_class
+    refuse_unless(plain, module, "prefix tokens with norm_pre", module.num_prefix_tokens)
+    refuse_unless(module.global_pool == "token", module, "global_pool", module.global_pool)
+    last = last_norms(module)
+    refuse_unless([*last] == ["norm"], module, "fc_norm", module.fc_norm)
+    norms = {"blocks.0.norm1": module.blocks[0].norm1, "norm_pre": module.norm_pre}
+    timm.same_norm(module, norms)
+    return CLIP(**timm_tower(module, patch_bias=False), num_classes=timm.head(module), head_bias=True)
+
+
+def read_siglip(module: Any) -> Model:
+    """timm's VisionTransformer without class token, pooled by attention of one query whose feed-forward is as those of the blocks."""
+    from ..siglip import SigLIP  # made of this model's blocks
+
+    refuse_unless(
+        module.num_prefix_tokens == 0, module, "prefix tokens with global_pool = 'map'", module.num_prefix_tokens
+    )
+    refuse_unless([*last_norms(module)] == ["norm"], module, "fc_norm", module.fc_norm)
+    options, pool = timm_tower(module), module.attn_pool
+    refuse_unless(
+        pool.latent_len == 1 and pool.pos_embed is None, module, "attn_pool", (pool.latent_len, pool.pos_embed)
+    )
+    for name in ("q_norm", "k_norm"):
+        timm.refuse_identity(module, f"attn_pool.{name}", getattr(pool, name))
+    refuse_unless(pool.num_heads == options["heads"], module, "attn_pool.num_heads", pool.num_heads)
+    timm.same_norm(module, {"blocks.0.norm1": module.blocks[0].norm1, "attn_pool.norm": pool.norm})
+    inner = timm.mlp(module, "attn_pool.mlp", pool.mlp)
+    for key in ("mlp_dim", "activation"):
+        refuse_unless(repr(inner[key]) == repr(options[key]), module, f"{key} of attn_pool.mlp", inner[key])
+    return SigLIP(**options, num_classes=timm.head(module))
 
 
 def last_norms(module: Any) -> dict[str, nn.Module]:
