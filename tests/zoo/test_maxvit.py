@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from vitblocks import GridWindows, LogSpacedBias, MaxViT
+from vitblocks.checkpoint import export, load
 from vitblocks.embed.same import SameAvgPool2d, SameConv2d
 from vitblocks.zoo.maxvit import MBConv
 
@@ -29,6 +30,14 @@ def test_does_what_every_model_does() -> None:
     check_bfloat16(model, image, 0.1)
     check_feature_maps(model, image)
     check_recomputation(model, image)
+
+
+def test_weights_of_stages_of_many_blocks_go_out_and_come_in() -> None:
+    model, other = tiny(depths=(1, 4)), tiny(depths=(1, 4))
+    theirs = export(model, "timm")
+    assert {f"stages.1.blocks.{i}.conv.conv1_1x1.weight" for i in range(4)} <= theirs.keys()
+    load(other, theirs, layout="timm")
+    assert all(torch.equal(value, other.state_dict()[key]) for key, value in model.state_dict().items())
 
 
 @pytest.mark.parametrize("padding", ["symmetric", "same"])

@@ -80,7 +80,7 @@ def timm(model: MaxViT, *, head_first: bool | None = None, mirror: bool | None =
         for i, layer in enumerate(cast("Stage", stage).layers):
             name = f"stages.{s}.blocks.{(i + 1) // 3}"
             if i % 3 == 2:
-                rules += within(f"{name}.conv", f"stages.{s}.layers.{i}.conv", _CONV)
+                rules += within(f"{name}.conv", f"stages.{s}.on_map{f'_{i // 3}' if i > 2 else ''}.conv", _CONV)
             else:
                 own = block(cast(WindowAttention, layer.attn), head_first=head_first, mirror=mirror)
                 ours = f"stages.{s}.blocks.{i // 3 * 2 + i % 3}"  # convolutions are no blocks
