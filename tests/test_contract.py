@@ -17,6 +17,7 @@ from vitblocks.attention import (
     ClassAttention,
     ConvProjectionAttention,
     CosineAttend,
+    CrossCovarianceAttention,
     DilatedWindowAttention,
     DilatedWindows,
     GlobalAttention,
@@ -45,6 +46,7 @@ from vitblocks.position import (
     ClassRelativeBias,
     DistanceBias,
     DynamicBias,
+    FourierPosition,
     LearnedPosition,
     LogSpacedBias,
     RelativeBias,
@@ -68,6 +70,7 @@ from vitblocks.zoo.regionvit import OnBothMaps, PaddedRegionalAttention, Regiona
 from vitblocks.zoo.swin import JointlyShiftedWindows, RolledWindows
 from vitblocks.zoo.swin_v2 import AlwaysShiftedWindows
 from vitblocks.zoo.t2t import Unfold
+from vitblocks.zoo.xcit import NormedClassBlock
 
 DIM, HEADS, HEAD_DIM = 16, 2, 8
 
@@ -286,6 +289,12 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
     "interleaved at any size": (
         lambda: ResizeToMultiple(Interleaved([GlobalAttention(DIM, HEADS)], (2, 3)), (2, 3)),
         {"prefix": (0,), "refuses": (1, 5)},
+    ),
+    "cross-covariance": (lambda: CrossCovarianceAttention(DIM, HEADS), {}),
+    "Fourier position": (lambda: FourierPosition(DIM), {}),
+    "normed class block": (
+        lambda: NormedClassBlock(DIM, ClassAttention(DIM, HEADS), Mlp(DIM), layer_scale=0.5, drop_path=0.3),
+        {"prefix": (1, 5)},
     ),
     "mobile convolution": (lambda: OnMap(MBConv(DIM, DIM, 32, 4, drop_path=0.3)), {}),
     "inverted residual": (lambda: OnMap(InvertedResidual(DIM, DIM)), {}),

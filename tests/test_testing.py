@@ -205,8 +205,8 @@ class Unscaled(SoftmaxAttend):
 class Forgetful(SoftmaxAttend):
     """Leaves the bias out of both ways."""
 
-    def logits(self, q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
-        return super().logits(q, k)
+    def weights(self, q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
+        return super().weights(q, k)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
         return self.weights(q, k) @ v

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from vitblocks import Swin, ViT, adopt, parameter_groups
+from vitblocks.folding.declared import declared
 from vitblocks.model import Model
 
 from ..border import cases as cases  # which lets timm import torchvision
@@ -46,7 +47,8 @@ def test_every_model_is_grouped_whole(name: str) -> None:
     assert len({id(p) for p in grouped}) == len(grouped) == len(list(model.parameters()))
     found = named(groups)
     for key, parameter in model.named_parameters():
-        table = key.endswith((".token", ".table", ".pairs"))
+        owner, _, own = key.rpartition(".")
+        table = own in (declared(model.get_submodule(owner), "undecayed") or ())
         assert (found[key][0] == 0) == (parameter.dim() < 2 or table), key
     if decay is not None:
         blocks = [next(found[key][1] for key in found if key.startswith(f"{block}.")) for block, _ in model.blocks()]

@@ -51,6 +51,8 @@ class CrossCovarianceAttention(SelfAttention):
 
     Args:
         attn_dropout: on the weights.
+        position_bias, rotary: None.
+        value_dim: that of keys, which is what None is.
         dim, heads, head_dim, qkv, qkv_bias, proj, dropout: see :class:`~vitblocks.attention.SelfAttention`.
 
     Raises:

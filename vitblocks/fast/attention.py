@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import cache, partial
 from inspect import unwrap
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any
 
 import torch
@@ -30,9 +30,9 @@ def attends(model: nn.Module, *, dtype: torch.dtype | None = None) -> Report:
     queries (LeViT) leave the fused kernel anyway, in any dtype. (``python -m benchmarks.kernels`` measures it, and so does this pass,
     once a process.)
 
-    Every module whose own ``forward`` calls ``scaled_dot_product_attention`` is such a place, ours as well as timm's; one that leaves the
-    call to a function somewhere else is not seen, nor is the width of its values, unless the module or the one that holds it has them
-    as ``head_dim`` and ``value_dim``. What is exported or traced by ``torch.jit`` is the fused function.
+    Every module whose own ``forward`` calls ``scaled_dot_product_attention``, itself or in a function that it calls by name, is such a
+    place, ours as well as timm's; one that leaves the call to a method is not seen, nor is the width of its values, unless the module or
+    the one that holds it has them as ``head_dim`` and ``value_dim``. What is exported or traced by ``torch.jit`` is the fused function.
 
     Args:
         model: any module.
@@ -62,9 +62,14 @@ def attends(model: nn.Module, *, dtype: torch.dtype | None = None) -> Report:
 
 
 def calls_fused_attention(kind: type[nn.Module]) -> bool:
-    """Whether the class's own ``forward`` has a call of ``scaled_dot_product_attention`` in it."""
-    code = getattr(unwrap(split(kind)[0].forward), "__code__", None)
-    return isinstance(code, CodeType) and "scaled_dot_product_attention" in code.co_names
+    """Whether the class's own ``forward``, or a function of its module that it calls, has a call of ``scaled_dot_product_attention``."""
+    forward = unwrap(split(kind)[0].forward)
+    code = getattr(forward, "__code__", None)
+    if not isinstance(code, CodeType):
+        return False
+    called = [getattr(forward, "__globals__", {}).get(name) for name in code.co_names]
+    codes = [code, *(function.__code__ for function in called if isinstance(function, FunctionType))]
+    return any("scaled_dot_product_attention" in code.co_names for code in codes)
 
 
 def wide_places(model: nn.Module) -> set[nn.Module]:

@@ -70,12 +70,13 @@ def _check_folded(subject: Subject, outer: nn.Module, cases: Sequence[Case]) -> 
 
 
 def _scale_shortcuts(outer: nn.Module, case: Case) -> None:
-    """Put a layer scale into every Shortcut without one."""
+    """Put a layer scale into every Shortcut of tokens without one."""
     bare = [m for m in outer.modules() if isinstance(m, Shortcut) and isinstance(m.scale, nn.Identity)]
     widths: dict[Shortcut, int] = {}
 
     def note(shortcut: Any, args: tuple[Any, ...]) -> None:
-        widths[shortcut] = args[0].shape[-1]
+        if args[0].dim() == 3:  # not of maps, whose channels lie elsewhere
+            widths[shortcut] = args[0].shape[-1]
 
     handles = [shortcut.register_forward_pre_hook(note) for shortcut in bare]
     outer(case.x, case.grid)

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from torch import Tensor, nn
 
-from ...checks import check_choice, check_int
+from ...checks import check_choice
 from ...embed.same import SameAvgPool2d, SameConv2d
 from ...feedforward import Activation, SqueezeExcite
 from ...grid import to_pair
@@ -46,7 +46,7 @@ class MBConv(nn.Module):
 
     Args:
         in_channels, out_channels: channels in and out.
-        hidden: channels in between.
+        hidden_dim: channels in between.
         squeezed: hidden channels of the squeeze and excitation.
         stride: of the depthwise convolution, 1 or 2.
         kernel_size: of the depthwise convolution.
@@ -65,7 +65,7 @@ class MBConv(nn.Module):
         self,
         in_channels: int,
         out_channels: int,
-        hidden: int,
+        hidden_dim: int,
         squeezed: int,
         *,
         stride: int = 1,
@@ -78,7 +78,6 @@ class MBConv(nn.Module):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        check_int("hidden", hidden)
         check_choice("stride", stride, (1, 2))
         if stride == 1 and in_channels != out_channels:
             raise ValueError(f"a stride of 1 keeps the channels, got {in_channels} in and {out_channels} out")
@@ -88,14 +87,14 @@ class MBConv(nn.Module):
         self.branch = nn.Sequential(
             OrderedDict(
                 norm=norm(in_channels),
-                expand=nn.Conv2d(in_channels, hidden, 1, bias=False),
-                norm1=norm(hidden),
+                expand=nn.Conv2d(in_channels, hidden_dim, 1, bias=False),
+                norm1=norm(hidden_dim),
                 act1=activation(),
-                depthwise=conv(hidden, hidden, kernel_size, stride=stride, groups=hidden, bias=False),
-                norm2=norm(hidden),
+                depthwise=conv(hidden_dim, hidden_dim, kernel_size, stride=stride, groups=hidden_dim, bias=False),
+                norm2=norm(hidden_dim),
                 act2=activation(),
-                excite=SqueezeExcite(hidden, hidden=squeezed, activation=squeeze_activation, gate=nn.Sigmoid),
-                project=nn.Conv2d(hidden, out_channels, 1, bias=bias),
+                excite=SqueezeExcite(hidden_dim, hidden=squeezed, activation=squeeze_activation, gate=nn.Sigmoid),
+                project=nn.Conv2d(hidden_dim, out_channels, 1, bias=bias),
             )
         )
         self.shortcut = Shortcut(out_channels, drop_path=drop_path)
