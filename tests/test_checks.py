@@ -162,8 +162,8 @@ def test_a_query_without_any_key_is_a_number(attend: nn.Module) -> None:
 
 def test_masks_and_biases_add_up() -> None:
     mask, bias = torch.tensor([True, False]), torch.tensor([1.0, 2.0])
-    assert add_bias(mask, torch.tensor([False, True])).tolist() == [False, False]  # type: ignore[union-attr]
-    assert add_bias(bias, mask).tolist() == add_bias(mask, bias).tolist() == [1.0, -inf]  # type: ignore[union-attr]
+    assert add_bias(mask, torch.tensor([False, True])).tolist() == [False, False]
+    assert add_bias(bias, mask).tolist() == add_bias(mask, bias).tolist() == [1.0, -inf]
     layer = GlobalAttention(16, 2, position_bias=RelativeBias(2, 2))
     x, seen = torch.randn(1, 4, 16), torch.eye(4).bool()
     torch.testing.assert_close(layer.mix(x, (2, 2), mask=seen), layer.output(layer.split_qkv(x)[2]))

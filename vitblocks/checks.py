@@ -129,12 +129,13 @@ def half_kernel(kernel_size: int) -> int:
 
 _KINDS: dict[Check, str] = {
     check_int: """
-        dim dims out_dim in_dim inner_dim other_dim hidden_dim bottleneck_dim emb_dim token_dim stem_dim stem_dims embedding_dim decoder_dim
+        dim dims out_dim in_dim inner_dim other_dim hidden_dim bottleneck_dim emb_dim token_dim stem_dim stem_dims embedding_dim
+        decoder_dim
         mlp_dim mlp_dims cls_mlp_dim enc_mlp_dim decoder_mlp_dim head_dim key_dim value_dim heads num_heads enc_heads decoder_heads
         cross_attn_heads channels in_channels out_channels image_channels width widths features groups count samples convs n_conv_layers
         num_hierarchies max_tokens_per_depth image_size img_size local_size size grid patch_size patch_sizes local_patch_size
-        mask_patch_size window window_size window_sizes local_window_size global_window_size dilation reduction reductions multiple squeezed
-        pretrained
+        mask_patch_size window window_size window_sizes local_window_size global_window_size dilation reduction reductions multiple
+        pretrained squeezed hidden head_hidden_dim
         kernel_size kernel_sizes emb_kernel proj_kernel peg_kernel_size pool_size pooling_kernel_size cross_embed_kernel_sizes global_k
         stride emb_stride kv_stride kv_proj_stride pool_stride pooling_stride cross_embed_strides t2t_layers output_channel_bits
         projection_hidden_size projection_layers projection_bottleneck_size num_classes_K epochs steps_per_epoch
@@ -151,7 +152,7 @@ _KINDS: dict[Check, str] = {
     """,
     check_part_of: "masking_ratio",
     check_positive: """
-        mlp_ratio mlp_ratios mlp_radio mlp_mult expansion attn_ratio base temperature student_temp teacher_temp warmup_teacher_temp
+        mlp_ratio mlp_ratios squeeze mlp_radio mlp_mult expansion attn_ratio base temperature student_temp teacher_temp warmup_teacher_temp
         max_pixel_val span limit global_lower_crop_scale local_upper_crop_scale std
     """,
     check_not_negative: "eps init_std",

@@ -69,11 +69,13 @@ def _follow(process: subprocess.Popen[str], first: int, tally: Tally) -> int:
         if message[0] == "case":
             number, running = message[1], message[2:]
         elif message[0] == "verdict" and running is not None:
-            tally.add(*running, Verdict(*message[1:]))
+            kind, what, change = running
+            tally.add(kind, what, change, Verdict(*message[1:]))
             running = None
             number += 1
     if running is not None:
-        tally.add(*running, verdict)
+        kind, what, change = running
+        tally.add(kind, what, change, verdict)
         return number + 1
     if process.wait():
         raise SystemExit(f"the process that runs the cases ended with {process.returncode} before case {number}")
@@ -90,7 +92,8 @@ def main() -> int:
     parser.add_argument("--work", nargs=2, type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work is not None:
-        work(*options.work, options.seed)
+        first, last = options.work
+        work(first, last, options.seed)
         return 0
     tally = Tally(Counter(), {})
     watch(options.cases, options.seed, tally)

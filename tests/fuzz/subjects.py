@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from functools import cache
 from inspect import signature
+from math import inf, nan
 from random import Random
 from typing import Any
 
@@ -242,7 +243,7 @@ def attend(rng: Random) -> Case:
                 allowed,
                 allowed[None, None],
                 nothing,
-                torch.zeros(5, 7).masked_fill(~nothing, -values.inf),
+                torch.zeros(5, 7).masked_fill(~nothing, -inf),
                 torch.randn(5, 7),
                 torch.randn(heads, 5, 7),
                 torch.randn(1, 7),
@@ -262,7 +263,7 @@ def position_bias(rng: Random) -> Case:
     if rng.random() < 0.5:
         grid = rng.choice([value for value in GRIDS if value.value not in ((40, 40), (1000,))])
         return Case(f"{type(module).__name__}(grid=)", str(grid), grid.nonsense, lambda: module(grid.value, 1))
-    prefix = rng.choice(bad(-1, "1", 1.5, None, values.nan) + odd(0, 1, 4))
+    prefix = rng.choice(bad(-1, "1", 1.5, None, nan) + odd(0, 1, 4))
     return Case(f"{type(module).__name__}(prefix=)", str(prefix), prefix.nonsense, lambda: module((4, 4), prefix.value))
 
 
@@ -298,7 +299,7 @@ def objective(rng: Random) -> Case:
             "mask",
             hidden[:, :7],
             hidden.float() * 3,
-            torch.full((2, 16), values.nan),
+            torch.full((2, 16), nan),
             [hidden],
             hidden[:1],
             hidden.tolist(),
@@ -330,11 +331,11 @@ def objective(rng: Random) -> Case:
 
 
 KEYWORDS: dict[str, list[Value]] = {
-    "num_classes": bad(-1, "10", 2.5, values.nan, (5,), {}) + odd(0, 1, 10),
+    "num_classes": bad(-1, "10", 2.5, nan, (5,), {}) + odd(0, 1, 10),
     "image_size": bad(-1, 0, "224", (224,), (1, 2, 3), 2.5, (0, 224)) + odd(64, 224, (224, 192), 225, 7),
-    "drop_path": bad(-0.1, 1.5, values.nan, "0.1") + odd(0.0, 0.1),
-    "dropout": bad(-0.1, 1.5, values.nan, "0.1") + odd(0.0, 0.1),
-    "channels": bad(-1, 0, "3", 2.5, values.nan) + odd(1, 4),
+    "drop_path": bad(-0.1, 1.5, nan, "0.1") + odd(0.0, 0.1),
+    "dropout": bad(-0.1, 1.5, nan, "0.1") + odd(0.0, 0.1),
+    "channels": bad(-1, 0, "3", 2.5, nan) + odd(1, 4),
     **{
         word: bad(1, None, True, "x")
         for word in (

@@ -23,7 +23,7 @@ def test_does_what_every_model_does(head_bias: bool) -> None:
 
 
 def test_patches_and_projection_have_no_bias() -> None:
-    model = tiny()
+    model: Any = tiny()
     assert model.embed.conv.bias is None
     assert model.head.bias is None
     assert model.reset_head(3).head.bias is not None

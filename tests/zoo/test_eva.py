@@ -43,6 +43,6 @@ def test_bad_arguments_are_named() -> None:
     with pytest.raises(ValueError, match="pool must be one of 'cls', 'mean', got 'max'"):
         tiny(pool="max")
     with pytest.raises(ValueError, match="pairs must be one of 'neighbours', 'halves', got 'both'"):
-        Rotary2d(8, pairs="both")  # type: ignore[arg-type]
+        Rotary2d(8, pairs="both")
     with pytest.raises(ValueError, match="coordinates must be one of 'index', 'centre', got 'middle'"):
-        Rotary2d(8, coordinates="middle")  # type: ignore[arg-type]
+        Rotary2d(8, coordinates="middle")
