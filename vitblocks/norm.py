@@ -58,8 +58,8 @@ class BatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Raises ValueError for other channels than ``dim``."""
-        if x.shape[-1] != self.bn.num_features:
-            raise ValueError(f"x must have {self.bn.num_features} channels for this BatchNorm, got {tuple(x.shape)}")
+        if x.shape[-1] != len(self.bn.weight):
+            raise ValueError(f"x must have {len(self.bn.weight)} channels for this BatchNorm, got {tuple(x.shape)}")
         samples = rearrange(x, "... c -> (...) c")
         if self.training and samples.shape[0] == 1:
             bn = self.bn

@@ -10,9 +10,17 @@ import pytest
 from .checks import COLUMNS
 from .table import LIMITS, ROWS, check, page
 
+COMPILED = {"ATSViT", "ATSViT(drop_tokens=True)", "LeViT", "Swin", "ViT"}
+"""Rows whose compilation is tried in the suite; that of the others takes a minute, and tests/zoo compiles each class, too."""
 
-@pytest.mark.parametrize("column", COLUMNS)
-@pytest.mark.parametrize("row", sorted(ROWS))
+CELLS = [
+    pytest.param(row, column, marks=[pytest.mark.slow] if column == "torch.compile" and row not in COMPILED else [])
+    for row in sorted(ROWS)
+    for column in COLUMNS
+]
+
+
+@pytest.mark.parametrize(("row", "column"), CELLS)
 def test_cell(row: str, column: str) -> None:
     with warnings.catch_warnings():
         # PyTorch's fused attention has no batching rule on a CPU, which it says, and a trace warns of every size that it fixes.
