@@ -63,7 +63,7 @@ WANTED = (
     Wanted("CaiT-S24", "cait_s24_224", ["cait_s24_224"], options={"layer_dropout": 0.0}),
     Wanted("LeViT-256", "levit_256", ["levit_256_distilled"], options=STILL),
     Wanted("Twins-SVT-S", "twins_svt_small", ["twins_svt_small"], options=STILL),
-    Wanted("NesT-T", "nest_tiny_jx", ["nest_tiny"], options=STILL),
+    Wanted("NesT-T", "nest_tiny_jx", ["nest_tiny_jx"], options=STILL),
     Wanted("MobileViT-S", "mobilevit_s", ["mobilevit_s"], image_size=256),
     Wanted(
         "DINOv2-B, registers",

@@ -187,7 +187,7 @@ PEERS = (
         library="timm, convolutional", weights=pointwise_as_linear
     ),
     of_timm("Twins-SVT-S", "twins_svt_small", "twins_svt_small", drop_path=0.0),
-    of_timm("NesT-T", "nest_tiny_jx", "nest_tiny", drop_path=0.0),
+    of_timm("NesT-T", "nest_tiny_jx", "nest_tiny_jx", drop_path=0.0),
     of_timm("MobileViT-XS", "mobilevit_xs", "mobilevit_xs", 256),
     Peer(
         "CvT-13",
