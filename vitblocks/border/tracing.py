@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..checkpoint.convert import _pairing
+from ..checkpoint.convert import pairing_of
 from ..inspect.frames import tensors
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _keep(given: dict[tuple[str, str], Tensor], key: tuple[str, str]) -> Any:
 
 def _places(origin: Origin, theirs: nn.Module, ours: nn.Module) -> Iterator[tuple[str, str]]:
     """Modules of theirs and of ours that hold the same weights: the embedder, then block after block."""
-    pairs = _pairing(ours, origin.layout).pairs
+    pairs = pairing_of(ours, origin.layout).pairs
     modules = {name for name, _ in theirs.named_modules() if name}
     blocks = [name for name, _ in getattr(ours, "blocks", list)()]
     for ours_name in ["embed", *blocks, "norm"]:

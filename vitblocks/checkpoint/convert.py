@@ -83,12 +83,12 @@ def load(
     state = read_checkpoint(state_dict) if isinstance(state_dict, (str, os.PathLike)) else state_dict
 
     def by(layout: str | KeyMap) -> tuple[dict[str, Tensor], Report]:
-        resizing, pairing = Resizing(bool(resize), way(resize, layout), grid), _pairing(model, layout)
+        resizing, pairing = Resizing(bool(resize), way(resize, layout), grid), pairing_of(model, layout)
         values, report = translate(model, state, pairing, _describe(model, layout), resizing, check_values)
         return adapted(model, values, report, pairing, state, wanted, check_values) if wanted else (values, report)
 
-    layout = find_layout(layouts(model), by, strict) if layout is None else layout
-    return put_all(model, *by(layout), strict)
+    found = find_layout(layouts(model), by, strict) if layout is None else by(layout)
+    return put_all(model, *found, strict)
 
 
 def compare(model: nn.Module, state_dict: Mapping[str, Any], *, layout: str | KeyMap | None = None) -> Report:
@@ -102,7 +102,7 @@ def compare(model: nn.Module, state_dict: Mapping[str, Any], *, layout: str | Ke
     errors: list[Exception] = []
     for name in names:
         try:
-            reports.append(translate(model, state_dict, _pairing(model, name), _describe(model, name), Resizing())[1])
+            reports.append(translate(model, state_dict, pairing_of(model, name), _describe(model, name), Resizing())[1])
         except (ValueError, TypeError) as error:
             errors.append(error)
     if not reports:
@@ -123,7 +123,7 @@ def convert(
     model = unwrapped(model)
     resizing = Resizing(bool(resize), way(resize, layout), grid)
     converted, report = translate(
-        model, state_dict, _pairing(model, layout), _describe(model, layout), resizing, check_values
+        model, state_dict, pairing_of(model, layout), _describe(model, layout), resizing, check_values
     )
     if not report.ok:
         raise ValueError(str(report))
@@ -161,7 +161,7 @@ def export(model: nn.Module, layout: str | KeyMap) -> dict[str, Tensor]:
         ValueError: the layout is unknown, or has no key for some of the model's weights.
     """
     model = unwrapped(model)
-    pairing = _pairing(model, layout)
+    pairing = pairing_of(model, layout)
     if pairing.unmatched:
         raise ValueError(f"{_describe(model, layout)}: no key for {', '.join(pairing.unmatched)}")
     ours = model.state_dict()
@@ -177,7 +177,12 @@ def _describe(model: nn.Module, layout: str | KeyMap) -> str:
     return f"{layout if isinstance(layout, str) else 'given'} layout, {type(model).__name__}"
 
 
-def _pairing(model: nn.Module, layout: str | KeyMap) -> Pairing:
+def pairing_of(model: nn.Module, layout: str | KeyMap) -> Pairing:
+    """Which keys of a layout, by its name or itself, are which of a model.
+
+    Raises:
+        ValueError: the model's class has no layout of this name.
+    """
     if isinstance(layout, str):
         known = layouts(model)
         if layout not in known:

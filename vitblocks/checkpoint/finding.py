@@ -22,8 +22,8 @@ class Tried(NamedTuple):
     report: Report
 
 
-def find_layout(known: Mapping[str, KeyMap], translate: Callable[[str], Translated], strict: bool) -> str:
-    """The name of the layout by which a checkpoint is the model's; of several with the same result the first.
+def find_layout(known: Mapping[str, KeyMap], translate: Callable[[str], Translated], strict: bool) -> Translated:
+    """What a checkpoint is by the layout by which it is the model's; by the first of several with the same result.
 
     Args:
         known: the layouts.
@@ -59,7 +59,7 @@ def find_layout(known: Mapping[str, KeyMap], translate: Callable[[str], Translat
         raise ValueError(
             f"the checkpoint may be of the layouts {names}, with other results: say which, layout={first.layout!r}"
         )
-    return first.layout
+    return first.values, first.report
 
 
 def _distinct(known: Mapping[str, KeyMap]) -> list[str]:
