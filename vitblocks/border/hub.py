@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
 from typing_extensions import Unpack
 
+from ..checkpoint.hub import is_repository, snapshot
+from ..checkpoint.pretrained import CONFIG
+
 PREFIX = "hf-hub:"
-CONFIG = "config.json"
 SAFE = (CONFIG, "preprocessor_config.json", "model*.safetensors", "model.safetensors.index.json")
 PICKLED = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
 
@@ -19,7 +19,7 @@ PICKLED = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
 def repository(source: str) -> str | None:
     """The id of the repository that a source names, ``org/name`` with or without ``hf-hub:``; None if it cannot be one."""
     name = source.removeprefix(PREFIX)
-    return name if re.fullmatch(r"[\w.-]+/[\w.-]+", name) else None
+    return name if is_repository(name) else None
 
 
 class Download(TypedDict, total=False):
@@ -52,15 +52,8 @@ def folder_of(source: str | os.PathLike[str], **download: Unpack[Download]) -> P
     name = repository(str(source))
     if name is None:
         raise FileNotFoundError(f"there is no folder {source}, and it is no name of a repository (org/name)")
-    folder = _snapshot(name, SAFE, download)
+    what = f"to have {name} from the Hub"
+    folder = snapshot(name, SAFE, what, **download)
     if not any(folder.glob("*.safetensors")):
-        folder = _snapshot(name, (*SAFE, *PICKLED), download)
+        folder = snapshot(name, (*SAFE, *PICKLED), what, **download)
     return folder
-
-
-def _snapshot(name: str, patterns: Sequence[str], download: Download) -> Path:
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError as error:
-        raise ImportError(f"to have {name} from the Hub needs huggingface_hub: pip install 'vitblocks[hub]'") from error
-    return Path(snapshot_download(name, allow_patterns=list(patterns), **download))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from collections.abc import Iterator, Mapping
@@ -15,13 +14,14 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from ..checkpoint import Adapt, compare, from_pretrained, load, read_checkpoint
-from ..checkpoint.pretrained import MOST_BYTES
+from ..checkpoint.hub import read_json
+from ..checkpoint.pretrained import CONFIG
 from ..checkpoint.report import Report
 from ..checkpoint.resizing import grids_of
 from ..registry import create_model, variants
 from .about import from_hf, from_timm
 from .configs import labels_of, reader_of
-from .hub import CONFIG, Download, folder_of, repository
+from .hub import Download, folder_of, repository
 from .published import Published, published, weights_of
 
 PREPROCESSOR = "preprocessor_config.json"
@@ -228,20 +228,8 @@ def _tensors(state: Any) -> Iterator[Tensor]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """A small file of JSON.
-
-    Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is no dictionary of JSON.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no {path}")
-    if path.stat().st_size > MOST_BYTES:
-        raise ValueError(f"{path} has more than {MOST_BYTES:,} bytes")
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
+    """A small file of JSON that holds a dictionary. Errors: see :func:`~vitblocks.checkpoint.hub.read_json`, and ValueError for others."""
+    found = read_json(path)
     if not isinstance(found, dict):
         raise ValueError(f"{path} must be a dictionary, got {type(found).__name__}")
     return found

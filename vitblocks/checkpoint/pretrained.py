@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,12 +17,11 @@ from torch import nn
 from .. import __version__
 from ..recipe import Limits, build, describe
 from .files import write_whole
+from .hub import hub, is_repository, read_json, snapshot
 from .storage import load_file, save, swaps_in
 from .wrapping import unwrapped
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-MOST_BYTES = 16 * 2**20
-"""Of a config.json, which is read before it is known to be small."""
 
 
 def save_pretrained(
@@ -102,39 +100,23 @@ def push_to_hub(
     Raises:
         ImportError: huggingface_hub is not installed.
     """
-    hub = _hub(f"to push to {repo_id}")
-    api = hub.HfApi(token=token)
+    api = hub(f"to push to {repo_id}").HfApi(token=token)
     with TemporaryDirectory() as folder:
         save_pretrained(model, folder, **about)
         api.create_repo(repo_id, private=private, exist_ok=True)
         return str(api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=f"{type(model).__name__}"))
 
 
-def _hub(what: str) -> Any:
-    try:
-        import huggingface_hub
-    except ImportError as error:
-        raise ImportError(f"{what} needs huggingface_hub: pip install 'vitblocks[hub]'") from error
-    return huggingface_hub
-
-
 def _downloaded(source: str | os.PathLike[str], download: Mapping[str, Any]) -> Path:
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
+    if not is_repository(str(source)):
         raise FileNotFoundError(f"there is no folder {source}")
-    hub = _hub(f"there is no folder {source}; to take it for a repository of the Hub")
-    return Path(hub.snapshot_download(str(source), allow_patterns=[CONFIG, WEIGHTS], **download))
+    what = f"there is no folder {source}; to take it for a repository of the Hub"
+    return snapshot(str(source), [CONFIG, WEIGHTS], what, **download)
 
 
 def _read(path: Path) -> dict[str, Any]:
     """A config.json, checked."""
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no {path}")
-    if path.stat().st_size > MOST_BYTES:
-        raise ValueError(f"{path} has more than {MOST_BYTES:,} bytes")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
+    config = read_json(path)
     if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
         raise ValueError(f"{path} must be a dictionary with a description under 'model'")
     _check_about(config, str(path))
