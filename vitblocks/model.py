@@ -231,24 +231,18 @@ class Model(Pretrained, nn.Module):
 
     def _shapes(self) -> list[int]:
         """The channels of each stage and of the pooled features, found on the meta device."""
-        from .inspect.twin import meta_twin  # which looks at models
+        from .inspect.summary import run_twin  # which looks at models
+        from .inspect.twin import meta_twin
 
         twin = meta_twin(self)
+        twin.head = nn.Identity()
         channels: list[int] = []
         for module in (*twin.stages, twin.pool):
             module.register_forward_hook(
                 lambda _, __, y: channels.append((y[0] if isinstance(y, tuple) else y).shape[-1])
             )
-        first = next(self.parameters())
-        image = torch.empty(1, *self._image_shape(), dtype=first.dtype, device="meta")
-        with torch.no_grad():
-            twin.forward_features(image)
+        run_twin(twin)
         return channels
-
-    def _image_shape(self) -> tuple[int, int, int]:
-        convolution = next((m for m in self.embed.modules() if isinstance(m, nn.Conv2d)), None)
-        channels = getattr(self.embed, "channels", 3) if convolution is None else convolution.in_channels
-        return (channels, *(self.image_size or (224, 224)))
 
     def reset_head(self, num_classes: int) -> Model:
         """Give the model a fresh head of the same kind for other classes; 0 for features. Returns the model.

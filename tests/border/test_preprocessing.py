@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vitblocks import Preprocessing, ViT, preprocess
+from vitblocks import LinearEmbed, Preprocessing, ViT, preprocess
 from vitblocks.border.about import from_hf, from_timm
 
 from . import cases as cases  # which lets timm and transformers import torchvision
@@ -117,6 +117,9 @@ def test_a_model_says_what_it_wants(tmp_path: Path) -> None:
     grey = ViT(image_size=16, patch_size=8, num_classes=2, dim=8, depth=1, heads=2, mlp_dim=8, channels=1)
     assert preprocess(grey)(images()[0]).shape == (1, 16, 16)
     grey(preprocess(grey)(images()[:2]))
+    linear = LinearEmbed(8, 8, channels=1)
+    plain = ViT(image_size=16, patch_size=8, num_classes=2, dim=8, depth=1, heads=2, mlp_dim=8, embed=linear)
+    assert preprocess(plain).channels == "grey"
     own = Preprocessing((16, 24), (16, 24), keep_ratio=False, mean=(0.5,) * 3, std=(0.5,) * 3)
     model.preprocessing = own.data()
     model.save_pretrained(tmp_path)

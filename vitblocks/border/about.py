@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from math import floor
 from typing import Any
 
+from .configs import labels_of
 from .preprocessing import Interpolation, Preprocessing
 
 RESAMPLINGS: tuple[Interpolation, ...] = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
@@ -82,6 +83,4 @@ def about(module: Any, size: tuple[int, int]) -> tuple[Preprocessing | None, lis
     """
     config = getattr(module, "pretrained_cfg", None)
     preprocessing = from_timm(config, size) if isinstance(config, Mapping) and config.get("mean") else None
-    names = getattr(getattr(module, "config", None), "id2label", None)
-    known = isinstance(names, Mapping) and any(label != f"LABEL_{i}" for i, label in names.items())
-    return preprocessing, [str(names[i]) for i in sorted(names)] if known and isinstance(names, Mapping) else None
+    return preprocessing, labels_of({"id2label": getattr(getattr(module, "config", None), "id2label", None)})

@@ -14,6 +14,7 @@ from ..checkpoint.convert import export, load
 from ..checkpoint.report import Report
 from ..grid import Size, to_pair
 from ..inspect.frames import evaluating
+from ..inspect.summary import image_channels
 from .about import about
 from .origin import Origin, origin_of, plain_call
 from .tracing import error_between, first_difference
@@ -180,12 +181,5 @@ def _another(size: Pair) -> Pair:
 def _images(model: nn.Module, size: Pair) -> Tensor:
     first = next(model.parameters())
     generator = torch.Generator("cpu").manual_seed(0)
-    images = torch.rand(2, _channels(model), *size, generator=generator, device="cpu")
+    images = torch.rand(2, image_channels(model), *size, generator=generator, device="cpu")
     return images.to(device=first.device, dtype=first.dtype)
-
-
-def _channels(model: nn.Module) -> int:
-    """Of the images, as the embedder says, or else the first convolution."""
-    said = getattr(getattr(model, "embed", None), "channels", None)
-    convolution = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
-    return said if isinstance(said, int) else 3 if convolution is None else convolution.in_channels

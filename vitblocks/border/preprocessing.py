@@ -13,6 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..grid import to_pair
+from ..inspect.summary import image_channels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -135,8 +136,7 @@ def preprocess(model: nn.Module) -> Preprocessing:
             raise ValueError(f"model.preprocessing must have keys of {', '.join(sorted(known))}, got {given!r:.200}")
         return Preprocessing(**given)
     size = to_pair(getattr(model, "image_size", None) or 224, "image_size")
-    convolution = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
-    channels = 3 if convolution is None else convolution.in_channels
+    channels = image_channels(model)
     if channels not in (1, 3):
         raise ValueError(f"the model takes {channels} channels, which no image file has: give tensors")
     resize = (floor(size[0] / 0.875), floor(size[1] / 0.875))

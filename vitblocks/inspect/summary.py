@@ -97,7 +97,7 @@ def run_twin(
     """Run a model's :func:`~vitblocks.inspect.twin.meta_twin`: the image's shape, and the multiply-adds as :func:`macs` gives them."""
     size = getattr(twin, "image_size", None) or 224 if image_size is None else image_size
     height, width = to_pair(size, "image_size")
-    image = torch.empty(1, _channels(twin) if channels is None else channels, height, width, device="meta")
+    image = torch.empty(1, image_channels(twin) if channels is None else channels, height, width, device="meta")
     floating = (t.dtype for t in (*twin.parameters(), *twin.buffers()) if t.is_floating_point())
     image = image.to(next(floating, image.dtype))
     with torch.no_grad(), uncompiled(), counting(twin) as counts:
@@ -133,7 +133,8 @@ def _keep_shape(shapes: dict[str, tuple[int, ...]], name: str) -> Any:
     return hook
 
 
-def _channels(model: nn.Module) -> int:
+def image_channels(model: nn.Module) -> int:
+    """Of the images that a model takes, as its embedder or its first convolution says; 3 where none does."""
     for module in model.modules():
         for attribute in ("channels", "in_channels"):
             if isinstance(count := getattr(module, attribute, None), int):

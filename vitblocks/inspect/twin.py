@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any, TypeVar
@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.hooks import RemovableHandle
 
 Module = TypeVar("Module", bound=nn.Module)
 TOTAL = "Global"  # what torch's counter calls the sum
@@ -38,46 +39,38 @@ def meta_twin(module: Module) -> Module:
 def counting(twin: nn.Module) -> Iterator[dict[str, int]]:
     """Within ``with counting(twin) as macs``, multiply-adds are counted; after it they are in ``macs`` by module, all under ``""``."""
     counter: Any = FlopCounterMode(display=False)
+    counter.mod_tracker = _Calls(twin)  # torch's own follows the modules of every thread
     macs: dict[str, int] = {}
-    with _names_of_calls(twin) as calls:
-        counter.mod_tracker = calls  # torch's own follows the modules of every thread
-        with counter:
-            yield macs
+    with counter:
+        yield macs
     flops = counter.get_flop_counts()
     macs.update((name, sum(flops.get(name, {}).values()) // 2) for name, _ in twin.named_modules() if name)
     macs[""] = counter.get_total_flops() // 2
 
 
 class _Calls:
-    """The calls of modules that are under way by name, as torch's counter wants to know them."""
+    """The calls of a model's modules that are under way by name, as torch's counter wants to know them, which enters and leaves it."""
 
-    def __init__(self) -> None:
+    def __init__(self, twin: nn.Module) -> None:
+        self.twin = twin
         self.names: list[str] = []
+        self.handles: list[RemovableHandle] = []
 
     @property
     def parents(self) -> set[str]:
         return {TOTAL, *self.names}
 
-    def __enter__(self) -> _Calls:
-        return self
+    def __enter__(self) -> None:
+        for name, module in self.twin.named_modules():
+            self.handles.append(module.register_forward_pre_hook(self._begin(name)))
+            self.handles.append(module.register_forward_hook(self._end, always_call=True))
 
     def __exit__(self, *error: object) -> None:
-        self.names.clear()
-
-
-def _end(names: list[str]) -> None:
-    names.pop()
-
-
-@contextmanager
-def _names_of_calls(twin: nn.Module) -> Iterator[_Calls]:
-    calls = _Calls()
-    handles = []
-    for name, module in twin.named_modules():
-        handles.append(module.register_forward_pre_hook(lambda *_, name=name: calls.names.append(name)))
-        handles.append(module.register_forward_hook(lambda *_: _end(calls.names), always_call=True))
-    try:
-        yield calls
-    finally:
-        for handle in handles:
+        for handle in self.handles:
             handle.remove()
+
+    def _begin(self, name: str) -> Callable[..., None]:
+        return lambda *_: self.names.append(name)
+
+    def _end(self, *_: object) -> None:
+        self.names.pop()
