@@ -14,6 +14,8 @@ from vitblocks.border import Origin, activation_of, adopt, norm_of, origins, rat
 from vitblocks.checkpoint import Rule, within
 from vitblocks.feedforward import QuickGELU, TanhGELU
 
+from ..checkpoint.common import same
+
 
 class TheirBlock(nn.Module):
     """A pre-norm block as another library might write it; ``slope`` multiplies what its feed-forward gives."""
@@ -93,10 +95,6 @@ class Ours(Model):
         super().__init__(
             ConvEmbed(4, dim), [Stage(blocks)], norm=norm(dim), pool=MeanPool(), head=nn.Linear(dim, 5), image_size=16
         )
-
-
-def same(a: nn.Module, b: nn.Module) -> bool:
-    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
 def test_comes_in_proven_and_goes_out_again() -> None:

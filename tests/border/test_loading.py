@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import nn
 
 from vitblocks import Preprocessing, ViT, create_model, list_models, load_model, preprocess
 from vitblocks.border import folder_of, loading, published
 from vitblocks.border.published import weights_of
 from vitblocks.checkpoint import export
 from vitblocks.registry import variants
+
+from ..checkpoint.common import same
 
 TIMM = "timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k"
 CONFIG = {
@@ -44,10 +45,6 @@ def repository(cache: Path, name: str, config: dict[str, Any], state: dict[str, 
     (snapshot / "config.json").write_text(json.dumps(config))
     save_file(state, snapshot / "model.safetensors")
     return {"cache_dir": cache, "local_files_only": True}
-
-
-def same(a: nn.Module, b: nn.Module) -> bool:
-    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
 @pytest.fixture(scope="module")

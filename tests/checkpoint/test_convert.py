@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from vitblocks import (
     PEG,
@@ -25,6 +25,8 @@ from vitblocks import (
 from vitblocks.position import resize_table, resize_table_as_dino, resize_table_as_timm
 from vitblocks.position.resize import Resize
 
+from .common import assert_same_state, snapshot
+
 
 def vit(**options: Any) -> ViT:
     sizes = {"image_size": 8, "patch_size": 4, "num_classes": 3, "dim": 8, "depth": 2, "heads": 2, "mlp_dim": 16}
@@ -40,16 +42,6 @@ def twins() -> TwinsSVT:
     for s, reduction in enumerate((4, 2, 1, 1), start=1):
         sizes |= {f"s{s}_emb_dim": 8, f"s{s}_depth": 1, f"s{s}_global_k": reduction, f"s{s}_local_patch_size": 2}
     return TwinsSVT(num_classes=3, heads=(2, 2, 2, 2), mlp_ratios=(1, 1, 1, 1), **sizes)
-
-
-def snapshot(model: nn.Module) -> dict[str, Tensor]:
-    return {key: value.clone() for key, value in model.state_dict().items()}
-
-
-def assert_same_state(model: nn.Module, state: dict[str, Tensor]) -> None:
-    now = model.state_dict()
-    assert now.keys() == state.keys()
-    assert all(torch.equal(now[key], value) for key, value in state.items())
 
 
 # Loading

@@ -18,15 +18,12 @@ from vitblocks.checkpoint import Rule, export, load, read_checkpoint, resample_p
 
 from ..border import cases as cases  # which lets timm import torchvision
 from ..zoo.tiny import TINY
+from .common import same
 
 
 def vit(**options: Any) -> ViT:
     sizes = {"image_size": 16, "patch_size": 4, "num_classes": 5, "dim": 8, "depth": 2, "heads": 2, "mlp_dim": 16}
     return ViT(**{**sizes, **options}).double()
-
-
-def same(a: nn.Module, b: nn.Module) -> bool:
-    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
 LAYOUTS = [(name, layout) for name, tiny in TINY.items() for layout in getattr(type(tiny.build()), "layouts", {})]

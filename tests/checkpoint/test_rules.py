@@ -14,15 +14,7 @@ from vitblocks import (
     checkpoint as ck,
 )
 
-
-def snapshot(model: nn.Module) -> dict[str, Tensor]:
-    return {key: value.clone() for key, value in model.state_dict().items()}
-
-
-def assert_same_state(model: nn.Module, state: dict[str, Tensor]) -> None:
-    now = model.state_dict()
-    assert now.keys() == state.keys()
-    assert all(torch.equal(now[key], value) for key, value in state.items())
+from .common import assert_same_state, snapshot
 
 
 class Fused(nn.Module):

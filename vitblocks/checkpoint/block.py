@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from .rules import Rule
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from .rules import Rule, within
 from .transforms import Concat, Inverted
+
+if TYPE_CHECKING:
+    from ..model import Model
 
 TIMM_BLOCK: tuple[Rule, ...] = (
     Rule("ls1.gamma", "shortcut1.scale.weight"),
@@ -47,3 +54,18 @@ HF_SELF_ATTENTION_BLOCK: tuple[Rule, ...] = (
     Rule("{p}", "{p}"),
 )
 """A block of Hugging Face's CLIP and SigLIP."""
+
+
+def counted_by_kind(
+    model: Model, last: type[nn.Module], patches: tuple[str, tuple[Rule, ...]], classes: tuple[str, tuple[Rule, ...]]
+) -> tuple[Rule, ...]:
+    """The blocks of a model's one stage, where theirs lie in two lists and the second, of blocks of the class ``last``, counts from 0.
+
+    Of each list its name there, and the rules for one of its blocks.
+    """
+    kinds = [isinstance(block, last) for _, block in model.blocks()]
+    rules: list[Rule] = []
+    for b, is_last in enumerate(kinds):
+        (name, table), number = (classes, b - kinds.index(True)) if is_last else (patches, b)
+        rules += within(f"{name}.{number}", f"stages.0.blocks.{b}", table)
+    return tuple(rules)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...block import ClassBlock
-from ...checkpoint.rules import KeyMap, Rule, Table, within
+from ...checkpoint.block import counted_by_kind
+from ...checkpoint.rules import KeyMap, Rule, Table
 from ...checkpoint.transforms import Concat
 
 if TYPE_CHECKING:
@@ -31,18 +32,11 @@ CLASS_BLOCK = (
 
 def official(model: CaiT) -> Table:
     """The authors' code and timm's, which has the same names. Class blocks are counted from 0 again."""
-    blocks = [block for _, block in model.blocks()]
-    first = sum(not isinstance(block, ClassBlock) for block in blocks)
     return (
         Rule("cls_token", "stages.0.class_token.token"),
         Rule("pos_embed", "stages.0.learned_position.table"),
         Rule("patch_embed.proj.{p}", "embed.conv.{p}"),
-        *(rule for b in range(first) for rule in within(f"blocks.{b}", f"stages.0.blocks.{b}", PATCH_BLOCK)),
-        *(
-            rule
-            for b in range(first, len(blocks))
-            for rule in within(f"blocks_token_only.{b - first}", f"stages.0.blocks.{b}", CLASS_BLOCK)
-        ),
+        *counted_by_kind(model, ClassBlock, ("blocks", PATCH_BLOCK), ("blocks_token_only", CLASS_BLOCK)),
         Rule("norm.{p}", "norm.{p}"),
         Rule("head.{p}", "head.{p}"),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -87,6 +87,20 @@ def read_hf(build: Callable[..., Model], module: Any) -> Model:
     return transformers.without_inner_dropout(model)
 
 
+def _sizes(
+    stages: Sequence[timm.Blocks], settings: Mapping[str, Any], each: Mapping[str, Sequence[Any]]
+) -> dict[str, Any]:
+    """The keywords for transformers of which ``settings`` are shared, and ``each`` are those of a stage."""
+    return {
+        "dims": each["dim"],
+        "heads": each["heads"],
+        "mlp_dims": each["mlp_dim"],
+        "depths": [len(stage) for stage in stages],
+        "dropout": settings["dropout"],
+        "attn_dropout": settings["attn_dropout"],
+    }
+
+
 def _hf_transformers(module: Any, layers: Any) -> dict[str, Any]:
     """The keywords for the transformers within the last three layers."""
     stages = [timm.named(f"layer.{s}.transformer.layer", x.transformer.layer) for s, x in enumerate(layers, start=2)]
@@ -97,14 +111,7 @@ def _hf_transformers(module: Any, layers: Any) -> dict[str, Any]:
     refuse_unless(
         repr(fixed) == repr({"norm": layer_norm(1e-5), "qkv_bias": True}), module, "settings of its transformers", fixed
     )
-    return {
-        "dims": each["dim"],
-        "heads": each["heads"],
-        "mlp_dims": each["mlp_dim"],
-        "depths": [len(stage) for stage in stages],
-        "dropout": settings["dropout"],
-        "attn_dropout": settings["attn_dropout"],
-    }
+    return _sizes(stages, settings, each)
 
 
 _HF_ATTENTION = {"q": "attention.query", "k": "attention.key", "v": "attention.value", "o": "output.dense"}
@@ -144,15 +151,7 @@ def _transformers(module: Any, fusions: timm.Blocks) -> dict[str, Any]:
     refuse_unless(repr(fixed) == repr(wanted), module, "settings of its transformers", fixed)
     rates = {timm.drop_rates(module, name, block) for stage in stages for name, block in stage.items()}
     refuse_unless(len(rates) == 1, module, "drop path rates of its transformers", rates)
-    return {
-        "dims": each["dim"],
-        "heads": each["heads"],
-        "mlp_dims": each["mlp_dim"],
-        "depths": [len(stage) for stage in stages],
-        "dropout": settings["dropout"],
-        "attn_dropout": settings["attn_dropout"],
-        "drop_path": rates.pop(),
-    }
+    return {**_sizes(stages, settings, each), "drop_path": rates.pop()}
 
 
 def _channels(module: Any, inverted: Sequence[timm.Blocks], fusions: timm.Blocks) -> list[int]:

@@ -12,7 +12,7 @@ from ...block import Block
 from ...checks import check_choice
 from ...embed import ConvEmbed, PatchMerging
 from ...feedforward import Activation, Mlp
-from ...grid import Size
+from ...grid import Size, to_pair
 from ...head import linear_head
 from ...init import trunc_normal_linear
 from ...model import Model, Stage
@@ -94,8 +94,7 @@ class Swin(Model):
         embed = ConvEmbed(
             patch_size, dim, channels=channels, norm=norm(dim), remainder="drop" if padding == "timm" else "pad"
         )
-        maps = None if image_size is None or full_windows else embedded_grid(embed, image_size, channels)
-        grids = [None if maps is None else merged(maps, 2**i) for i in range(len(depths))]
+        grids = stage_grids(embed, None if full_windows else image_size, channels, len(depths))
         rates = iter(drop_path_schedule(drop_path, sum(depths)))
 
         def blocks(
@@ -140,6 +139,19 @@ class Swin(Model):
 def merged(grid: tuple[int, int], times: int) -> tuple[int, int]:
     """The grid after its patches were merged, so many to one along each side, rounding up."""
     return -(-grid[0] // times), -(-grid[1] // times)
+
+
+def stage_grids(
+    embed: nn.Module, image_size: Size | None, channels: int, stages: int, cut: Size | None = None
+) -> list[tuple[int, int] | None]:
+    """The maps of an image size that a model is made for, stage by stage; with patches to ``cut`` it into, what fills none is left out."""
+    if image_size is None:
+        return [None] * stages
+    if cut is None:
+        grid = embedded_grid(embed, image_size, channels)
+        return [merged(grid, 2**i) for i in range(stages)]
+    (height, width), (rows, columns) = to_pair(image_size, "image_size"), to_pair(cut, "patch_size")
+    return [(height // rows // 2**i, width // columns // 2**i) for i in range(stages)]
 
 
 def _variant(dim: int, depth: int, heads: int, window: int, image_size: int) -> Variant:

@@ -22,8 +22,7 @@ from ...position import LogSpacedBias
 from ...prefix import PerToken
 from ...registry import Variant, Variants, part
 from ...residual import drop_path_schedule
-from ..sizes import embedded_grid
-from ..swin.model import merged
+from ..swin.model import stage_grids
 from ..swin.parts import SwinPadding
 from .layouts import LAYOUTS
 from .parts import swin_v2_windows
@@ -141,19 +140,6 @@ class SwinV2(Model):
         for block in self.blocks():
             for name in ("norm1", "norm2"):
                 nn.init.constant_(block[1].get_parameter(f"{name}.weight"), branch_weight)
-
-
-def stage_grids(
-    embed: nn.Module, image_size: Size | None, channels: int, stages: int, cut: Size | None
-) -> list[tuple[int, int] | None]:
-    """The maps of an image size that a model is made for, stage by stage; with patches to ``cut`` it into, what fills none is left out."""
-    if image_size is None:
-        return [None] * stages
-    if cut is None:
-        grid = embedded_grid(embed, image_size, channels)
-        return [merged(grid, 2**i) for i in range(stages)]
-    (height, width), (rows, columns) = to_pair(image_size, "image_size"), to_pair(cut, "patch_size")
-    return [(height // rows // 2**i, width // columns // 2**i) for i in range(stages)]
 
 
 def _variant(dim: int, depth: int, heads: int, window: int, image_size: int, *, from_192: bool = False) -> Variant:

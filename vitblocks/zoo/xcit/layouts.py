@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...checkpoint.rules import KeyMap, Rule, Table, within
+from ...checkpoint.block import counted_by_kind
+from ...checkpoint.rules import KeyMap, Rule, Table
 from ...checkpoint.transforms import Concat, Functions
 from .parts import NormedClassBlock
 
@@ -37,20 +38,13 @@ CLASS_BLOCK = (
 
 def timm(model: XCiT) -> Table:
     """timm's Xcit. Class blocks are counted from 0 again."""
-    blocks = [block for _, block in model.blocks()]
-    first = sum(not isinstance(block, NormedClassBlock) for block in blocks)
     return (
         Rule("patch_embed.proj.{2*i}.0.{p}", "embed.conv.{i}.conv.{p}"),
         Rule("patch_embed.proj.{2*i}.1.{p}", "embed.conv.{i}.norm.{p}"),
         Rule("pos_embed.token_projection.weight", "stages.0.fourier_position.proj.weight", KERNEL),
         Rule("pos_embed.token_projection.bias", "stages.0.fourier_position.proj.bias"),
         Rule("cls_token", "stages.0.class_token.token"),
-        *(rule for b in range(first) for rule in within(f"blocks.{b}", f"stages.0.blocks.{b}", PATCH_BLOCK)),
-        *(
-            rule
-            for b in range(first, len(blocks))
-            for rule in within(f"cls_attn_blocks.{b - first}", f"stages.0.blocks.{b}", CLASS_BLOCK)
-        ),
+        *counted_by_kind(model, NormedClassBlock, ("blocks", PATCH_BLOCK), ("cls_attn_blocks", CLASS_BLOCK)),
         Rule("norm.{p}", "norm.{p}"),
         Rule("head.{p}", "head.{p}"),
     )
