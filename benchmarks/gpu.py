@@ -21,14 +21,14 @@ from typing import Any
 
 import torch
 
-from .gpu_measure import COMPILED, EAGER, HALF, INFERENCE, TRAINING, Pair, Setting, agreement, measured
+from .gpu_measure import COMPILED, EAGER, GRAPHS, HALF, INFERENCE, TRAINING, Pair, Setting, agreement, measured
 from .gpu_models import Subject, choose
 from .gpu_report import Results, columns, tests
 from .pairing import matmul_rate
 
 ROOT = Path(__file__).parents[1]
 MANY = 64
-FIRST_GUESS = {EAGER: 5.0, COMPILED: 60.0}
+FIRST_GUESS = {EAGER: 5.0, GRAPHS: 5.0, COMPILED: 60.0}
 """Seconds that a row is taken to need until one of its setting is measured."""
 
 
@@ -106,7 +106,6 @@ def run_tests(seconds: float) -> dict[str, Any]:
         "-m",
         "pytest",
         "tests/test_cuda.py",
-        "-q",
         "-rfE",
         "--tb=short",
         "-p",
@@ -146,7 +145,8 @@ class Run:
     @property
     def settings(self) -> list[Setting]:
         works = [(INFERENCE, self.many), (INFERENCE, 1), (TRAINING, self.many)]
-        return [Setting(phase, batch, mode) for mode in (EAGER, COMPILED) for phase, batch in works]
+        eager, compiled = ([Setting(phase, batch, mode) for phase, batch in works] for mode in (EAGER, COMPILED))
+        return [*eager, *(Setting(phase, batch, GRAPHS) for phase, batch in works if phase == INFERENCE), *compiled]
 
     def all(self) -> None:
         todo = [(setting, subject) for setting in self.settings for subject in self.subjects]

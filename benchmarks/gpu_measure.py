@@ -12,19 +12,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vitblocks import fast
+
 from .attention_kernels import attention_kernels
 from .gpu_models import Subject
 from .pairing import Work, compare, operations
 
 SIDES = ("ours", "theirs")
 INFERENCE, TRAINING = "inference", "training"
-EAGER, COMPILED = "eager", "compiled"
+EAGER, GRAPHS, COMPILED = "eager", "graphs", "compiled"
 HALF = torch.bfloat16
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A phase, how many images, and whether both sides are compiled."""
+    """A phase, how many images, and what is done to both sides: nothing, recorded by ``fast.graphs``, or compiled."""
 
     phase: str
     batch: int
@@ -100,6 +102,8 @@ def call(model: nn.Module, setting: Setting, images: Tensor) -> Work:
     """What is timed of a copy of ``model``, with its weights as bfloat16 on the device of ``images``."""
     training = setting.phase == TRAINING
     placed = copy.deepcopy(model).to(images.device, HALF).train(training).requires_grad_(training)
+    if setting.mode == GRAPHS:
+        fast.graphs(placed)
     called = torch.compile(placed, dynamic=False) if setting.mode == COMPILED else placed
     return training_call(placed, called, images) if training else inference_call(called, images)
 

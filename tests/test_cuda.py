@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.attention_kernels import attention_kernels
-from vitblocks import GlobalAttention, LocalWindowAttention, ReducedAttention, ShiftedWindows, WindowAttention
+from vitblocks import GlobalAttention, LocalWindowAttention, ReducedAttention, ShiftedWindows, WindowAttention, fast
 from vitblocks.attention.talking_heads import TalkingHeadsAttention
 from vitblocks.position import RelativeBias
 
@@ -118,3 +118,38 @@ def test_kinds_that_mix_heads_have_no_fused_kernel() -> None:
     with torch.no_grad():
         assert attention(x, (8, 8)).isfinite().all()
         assert attention_kernels(lambda: attention(x, (8, 8))).calls == {"plain": 1}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_every_model_is_recorded_and_replayed(name: str) -> None:
+    build, size = TINY[name]
+    model = build().cuda().eval()
+    first, second, more = (torch.randn(n, 3, size, size, device="cuda") for n in (2, 2, 3))
+    expected = [model(images) for images in (first, second, more)]
+    report = fast.graphs(model)
+    for _ in range(2):
+        found = [model(images) for images in (first, second, more)]
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    report.undo()
+    torch.testing.assert_close(model(first), expected[0], rtol=1e-4, atol=1e-5)
+
+
+def test_recorded_calls_follow_weights_modes_and_copies() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.GELU()).cuda().eval()
+    fast.graphs(model)
+    x = torch.randn(4, 8, device="cuda")
+    with torch.inference_mode():
+        model(x)
+    with torch.no_grad():
+        model(x)
+        model[0].weight.mul_(2.0)
+        plain = copy.deepcopy(model)
+        fast.undo(plain)
+        torch.testing.assert_close(model(x), plain(x))
+        torch.testing.assert_close(copy.deepcopy(model)(x), plain(x))
+        with torch.autocast("cuda", dtype=torch.bfloat16):
+            assert model(x).dtype == torch.bfloat16
+        model.double()
+        torch.testing.assert_close(model(x.double()), plain.double()(x.double()))
+    assert model.train()(x.double()).requires_grad

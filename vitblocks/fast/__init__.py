@@ -10,6 +10,7 @@ from .attention import attends
 from .bias import biases
 from .convolution import FastDepthwiseConv2d, convolutions
 from .extend import plain_type, undo
+from .graphs import graphs
 from .linear import FastLinear, linears
 from .optimizing import optimize
 from .private import PRIVATE
@@ -24,6 +25,7 @@ __all__ = [
     "attends",
     "biases",
     "convolutions",
+    "graphs",
     "linears",
     "optimize",
     "plain_type",

@@ -23,6 +23,10 @@ class Extension:
 
         def forward(self, *args: Any, **kwargs: Any) -> Any: ...
 
+    @classmethod
+    def leave(cls, module: nn.Module) -> None:
+        """Called when it is taken off a module, to let go of what it keeps for it."""
+
     def __reduce_ex__(self, protocol: Any) -> Any:
         # The class is made when it is asked for, so a pickle cannot find it by its name.
         reduced: Any = super().__reduce_ex__(protocol)
@@ -83,6 +87,8 @@ def extend(module: nn.Module, extension: type[Extension]) -> None:
 def retract(module: nn.Module, extension: type[Extension]) -> None:
     """Take it off again, if it is on, and leave the others."""
     base, extensions = split(type(module))
+    if extension in extensions:
+        extension.leave(module)
     module.__class__ = extended(base, tuple(other for other in extensions if other is not extension))
 
 
@@ -96,4 +102,6 @@ def exchange(module: nn.Module, old: type[nn.Module], new: type[nn.Module]) -> N
 def undo(model: nn.Module) -> None:
     """Take every pass back: also of a copy or a loaded model, of which no report is at hand."""
     for module in model.modules():
+        for extension in split(type(module))[1]:
+            extension.leave(module)
         module.__class__ = plain_type(type(module))
