@@ -37,15 +37,17 @@ class FourierPosition(nn.Module):
         self.proj = nn.Linear(2 * hidden_dim, dim)
 
     def positions(self, grid: Grid) -> Tensor:
-        """``(1, H*W, dim)``, the sines computed in float64."""
+        """``(1, H*W, dim)``, the sines computed in the weights' precision, in float32 at least."""
         height, width = image_grid(grid, "FourierPosition")
         rows, columns = self._sines(height), self._sines(width)
         waves = torch.cat([repeat(rows, "h d -> (h w) d", w=width), repeat(columns, "w d -> (h w) d", h=height)], dim=1)
         return self.proj(waves.to(self.proj.weight))[None]
 
     def _sines(self, side: int) -> Tensor:
-        channel = torch.arange(self.hidden_dim, dtype=torch.float64)
-        places = torch.arange(1, side + 1, dtype=torch.float64) / (side + 1e-6) * 2 * pi
+        weight = self.proj.weight
+        dtype = weight.dtype if weight.itemsize >= 4 else torch.float32
+        channel = torch.arange(self.hidden_dim, dtype=dtype, device=weight.device)
+        places = torch.arange(1, side + 1, dtype=dtype, device=weight.device) / (side + 1e-6) * 2 * pi
         angle = places[:, None] / self.temperature ** (2 * (channel // 2) / self.hidden_dim)
         return torch.where(channel % 2 == 0, angle.sin(), angle.cos())
 
