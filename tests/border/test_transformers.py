@@ -1,37 +1,22 @@
-"""transformers' models come in as they are, whatever they were made with, and their files are read and written."""
+"""transformers' models come in as they are, whatever they were made with: those of the document."""
 
 from __future__ import annotations
 
-import json
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from vitblocks import load_model
 from vitblocks.border import adopt
-from vitblocks.checkpoint import export, load
 from vitblocks.recipe import build, describe
 
 from .cases import check, randomised
+from .hf_models import CVT, LEVIT, MOBILE, SEVEN, SWIN, VIT, Options, made
 
-transformers = pytest.importorskip("transformers")
-safetensors = pytest.importorskip("safetensors.torch")
+pytest.importorskip("transformers")
 
-Options = dict[str, Any]
-
-SEVEN = {"num_labels": 7, "num_channels": 1}
-VIT: Options = {
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "image_size": 32,
-    "patch_size": 8,
-}
 VITS: dict[str, Options] = {
     "plain": {},
     "7 classes, 1 channel": SEVEN,
@@ -43,14 +28,6 @@ VITS: dict[str, Options] = {
     },
     "pixels beyond whole patches": {"image_size": 36},
 }
-
-
-def made(name: str, **options: Any) -> nn.Module:
-    """A model of a class by its name, ``ViTModel``, with its config."""
-    cls = getattr(transformers, name)
-    more = {key: options.pop(key) for key in ("add_pooling_layer", "expand_output") if key in options}
-    module: nn.Module = cls(cls.config_class(**options), **more)
-    return module
 
 
 @pytest.mark.parametrize("options", VITS.values(), ids=VITS)
@@ -80,14 +57,6 @@ def test_base_vit_and_deit(name: str, options: Options) -> None:
     torch.testing.assert_close(again(image), model(image))
 
 
-SWIN: Options = {
-    "embed_dim": 12,
-    "depths": [2, 2],
-    "num_heads": [2, 3],
-    "window_size": 4,
-    "image_size": 32,
-    "patch_size": 4,
-}
 SWINS: dict[str, Options] = {
     "plain": {},
     "7 classes, 1 channel": SEVEN,
@@ -125,13 +94,6 @@ def test_swin_is_adopted_as_it_was_made() -> None:
     torch.testing.assert_close(model(larger), before, rtol=1e-4, atol=1e-5)
 
 
-LEVIT: Options = {
-    "image_size": 64,
-    "hidden_sizes": [16, 24, 32],
-    "num_attention_heads": [2, 3, 4],
-    "depths": [1, 2, 1],
-    "key_dim": [4, 4, 4],
-}
 LEVITS: dict[str, Options] = {
     "plain": {},
     "7 classes, 1 channel": SEVEN,
@@ -155,13 +117,6 @@ def test_levit(name: str, options: Options) -> None:
     check(partial(made, name, **LEVIT | options))
 
 
-MOBILE: Options = {
-    "image_size": 32,
-    "hidden_sizes": [8, 12, 16],
-    "neck_hidden_sizes": [8, 8, 12, 12, 16, 16, 24],
-    "num_attention_heads": 2,
-    "expand_ratio": 2.0,
-}
 MOBILES: dict[str, Options] = {
     "plain": {},
     "7 classes, 1 channel": SEVEN,
@@ -196,7 +151,6 @@ def test_what_mobile_vit_has_no_part_for(options: Options, message: str) -> None
         adopt(made("MobileViTForImageClassification", **MOBILE, **options))
 
 
-CVT: Options = {"embed_dim": [8, 16, 24], "depth": [1, 2, 3], "num_heads": [1, 2, 3], "patch_stride": [8, 2, 2]}
 CVTS: dict[str, Options] = {
     "plain": {},
     "7 classes, 1 channel": SEVEN,
@@ -248,71 +202,6 @@ def test_dropout_is_where_theirs_has_it() -> None:
     assert [part.p for part in (block.mlp.dropout1, block.mlp.dropout2, block.attn.dropout)] == [0.0, 0.3, 0.3]
     assert block.attn.attend.dropout == 0.2
     assert build(describe(model)).stages[0].layers[-1].mlp.dropout1.p == 0
-
-
-FILES: dict[str, Options] = {
-    "ViTForImageClassification": VIT,
-    "ViTModel": VIT,
-    "DeiTForImageClassification": VIT,
-    "DeiTForImageClassificationWithTeacher": VIT,
-    "DeiTModel": VIT,
-    "SwinForImageClassification": SWIN,
-    "SwinModel": SWIN,
-    "LevitForImageClassification": LEVIT,
-    "LevitForImageClassificationWithTeacher": LEVIT,
-    "LevitModel": LEVIT,
-    "MobileViTForImageClassification": MOBILE,
-    "MobileViTModel": MOBILE,
-    "CvtForImageClassification": CVT,
-    "CvtModel": CVT,
-}
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_files_have_other_names_than_modules_and_both_are_read(name: str, tmp_path: Path) -> None:
-    theirs = randomised(made(name, **FILES[name]))
-    model, _ = adopt(theirs)
-    theirs.save_pretrained(tmp_path)
-    file = safetensors.load_file(tmp_path / "model.safetensors")
-    written = export(model, "hf")
-    assert written.keys() == set(file) | {key for key in theirs.state_dict() if key.endswith("_tracked")}
-    assert all(torch.equal(value, written[key]) for key, value in file.items())
-    for state in (theirs.state_dict(), file):
-        fresh = build(describe(model))
-        assert load(fresh, state, layout="hf").ok
-        assert all(torch.equal(value, model.state_dict()[key]) for key, value in fresh.state_dict().items())
-    safetensors.save_file(written, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    kind: Any = type(theirs)
-    again = kind.from_pretrained(tmp_path)
-    assert all(torch.equal(value, theirs.state_dict()[key]) for key, value in again.state_dict().items())
-
-
-@pytest.mark.parametrize("name", [name for name in FILES if not name.startswith("Cvt")])
-def test_folders_are_built_by_their_config(name: str, tmp_path: Path) -> None:
-    theirs = randomised(made(name, **FILES[name], num_labels=3))
-    theirs.save_pretrained(tmp_path)
-    model: Any = load_model(tmp_path)
-    expected = adopt(theirs).model.eval()
-    image = torch.rand(2, 3, *expected.image_size)
-    assert model.state_dict().keys() == expected.state_dict().keys()
-    torch.testing.assert_close(model(image), expected(image), rtol=0, atol=0)
-
-
-@pytest.mark.parametrize(
-    ("name", "change", "message"),
-    [
-        ("SwinModel", {"use_absolute_embeddings": True}, "use_absolute_embeddings must be False, got True"),
-        ("LevitModel", {"mlp_ratio": [2, 0, 2]}, r"mlp_ratio must be above 0, got \[2, 0, 2\]"),
-        ("LevitModel", {"stride": 1}, "stride must be 2, got 1"),
-        ("MobileViTModel", {"hidden_act": "relu"}, "hidden_act must be silu, got 'relu'"),
-    ],
-)
-def test_configs_that_no_part_has_are_refused(name: str, change: Options, message: str, tmp_path: Path) -> None:
-    made(name, **FILES[name]).save_pretrained(tmp_path)
-    path = tmp_path / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    with pytest.raises(ValueError, match=message):
-        load_model(tmp_path)
 
 
 def test_names_of_classes_come_along() -> None:

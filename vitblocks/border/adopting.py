@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint.convert import export, load
+from ..checkpoint.convert import export, load, pairing_of
 from ..checkpoint.report import Report
 from ..grid import Size, to_pair
 from ..inspect.frames import evaluating
 from ..inspect.summary import image_channels
 from .about import about
-from .origin import Origin, origin_of, plain_call
+from .origin import Origin, origin_of
 from .tracing import error_between, first_difference
 
 Pair = tuple[int, int]
@@ -94,13 +94,16 @@ def adopt(module: nn.Module, *, sizes: Sequence[Size] | None = None, bound: floa
 def release(model: nn.Module, like: nn.Module) -> None:
     """Put a model's weights into a module of the other library: the one it was adopted from, or one with the same settings.
 
-    They are the same numbers under the module's own names, in its dtypes and on its devices.
+    They are the same numbers under the module's own names, in its dtypes and on its devices. What no output of the module depends on,
+    such as the last norm of a tower whose classifier reads what comes before it, is no part of the model, and stays as it was.
 
     Raises:
         TypeError, ValueError: ``like`` is of no class that is known, or its weights are others than the model's; then it stays as it was.
     """
-    state = export(model, origin_of(like)[1].layout)
-    wanted = like.state_dict()
+    layout = origin_of(like)[1].layout
+    wanted, state = like.state_dict(), export(model, layout)
+    idle = pairing_of(model, layout).ignored
+    state |= {key: value for key, value in wanted.items() if any(pattern.fullmatch(key) for pattern in idle)}
     wrong = [f"{key} is not in {type(like).__name__}" for key in state if key not in wanted]
     wrong += [f"{key} is not in the model" for key in wanted if key not in state]
     wrong += [
@@ -142,7 +145,7 @@ def _compare(
         for size in asked or [native, _another(native)]:
             images = _images(ours, size)
             expected, failed = _outcome(origin.call, theirs, images)
-            found, ours_failed = (None, "") if expected is None else _outcome(plain_call, ours, images)
+            found, ours_failed = (None, "") if expected is None else _outcome(origin.own, ours, images)
             if expected is None or found is None:
                 who = type(module).__name__ if expected is None else f"{type(model).__name__} here"
                 notes.append(f"images of {size[0]}x{size[1]}: {who} does not take them ({failed or ours_failed})")

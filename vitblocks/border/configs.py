@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from torch import nn
 
 from ..feedforward import Activation, QuickGELU, TanhGELU
+from ..grid import to_pair
 from ..registry import list_parts
 
 Config: TypeAlias = Mapping[str, Any]
@@ -48,6 +49,30 @@ def classes_of(config: Config) -> int:
     """How many classes: as many as have names, else ``num_labels``, which is 2 where nothing is said."""
     names = config.get("id2label")
     return len(names) if isinstance(names, Mapping) else int(config.get("num_labels", 2))
+
+
+def tower_of(config: Config) -> Config:
+    """The config of the tower of images: within that of both towers, or the config itself."""
+    tower: Config = config.get("vision_config", config)
+    return tower
+
+
+def whole_patches(config: Config, patch_size: int = 16) -> tuple[tuple[int, int], tuple[int, int]]:
+    """``(image size, patch size)``, without the pixels that fill no patch; ``patch_size`` is the default there.
+
+    Raises:
+        ValueError: one is no size.
+    """
+    patch = to_pair(config.get("patch_size", patch_size), "patch_size")
+    size = to_pair(config.get("image_size", 224), "image_size")
+    return (size[0] // patch[0] * patch[0], size[1] // patch[1] * patch[1]), patch
+
+
+def require(config: Config, **only: object) -> None:
+    """Raise ValueError for a setting that has another value than the one for which there is a part, which is their default, too."""
+    for name, value in only.items():
+        if config.get(name, value) != value:
+            raise ValueError(f"{name} must be {value}, got {config[name]!r}")
 
 
 def reader_of(config: Config) -> Callable[[Config], nn.Module]:

@@ -28,11 +28,13 @@ class Origin:
         read: ``(build, module of theirs) -> model of ours`` with its settings and fresh weights, where ``build`` is the class that has this
             origin. Raises ValueError for a setting that no part has.
         call: ``(module, images) -> tensor``, what corresponds to a call of ours.
+        own: ``(model of ours, images) -> tensor``, where it is not called with images alone.
     """
 
     layout: str | KeyMap
     read: Callable[[Any, Any], nn.Module]
     call: Callable[[Any, Tensor], Tensor] = plain_call
+    own: Callable[[Any, Tensor], Tensor] = plain_call
 
 
 def origin_of(module: nn.Module) -> tuple[type[nn.Module], Origin]:

@@ -35,7 +35,7 @@ def first_difference(origin: Origin, theirs: nn.Module, ours: nn.Module, images:
             for side, module in (("theirs", theirs.get_submodule(their_name)), ("ours", ours.get_submodule(our_name))):
                 hooks.callback(module.register_forward_hook(_keep(given, (side, our_name))).remove)
         origin.call(theirs, images)
-        ours(images)
+        origin.own(ours, images)
     compared = 0
     for their_name, our_name in places:
         found, expected = given.get(("ours", our_name)), given.get(("theirs", our_name))

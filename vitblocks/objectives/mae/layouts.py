@@ -40,6 +40,7 @@ HF = (
     Rule("decoder.mask_token", "mask_token"),
     Rule("decoder.decoder_embed.{p}", "decoder_embed.{p}"),
     Rule("decoder.decoder_pos_embed", "decoder.sine_position2d.table", _WITHOUT_CLASS),
+    Rule("decoder.decoder_pos_embed", "decoder.learned_position.table"),
     *within("decoder.decoder_encoder.layer.{b}", "decoder.blocks.{b}", HF_BLOCK, also="decoder.decoder_layers.{b}"),
     Rule("decoder.decoder_norm.{p}", "decoder_norm.{p}"),
     Rule("decoder.decoder_pred.{p}", "to_pixels.{p}"),

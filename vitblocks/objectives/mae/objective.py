@@ -34,7 +34,9 @@ from ..masking import (
     uniform,
     unpatchify,
 )
+from .configs import CONFIGS
 from .layouts import LAYOUTS
+from .origins import ORIGINS
 
 
 @part
@@ -66,6 +68,8 @@ class MAE(Pretrained, nn.Module):
     """
 
     layouts = LAYOUTS
+    origins = ORIGINS
+    configs = CONFIGS
 
     def __init__(
         self,
@@ -110,6 +114,11 @@ class MAE(Pretrained, nn.Module):
         nn.init.normal_(self.mask_token, std=0.02)
         for module in (self.decoder_embed, self.decoder, self.to_pixels):
             module.apply(_xavier_linear)
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """That of the encoder."""
+        return self.encoder.image_size
 
     @overload
     def forward(

@@ -20,7 +20,9 @@ from ...registry import part
 from ...residual import drop_path_schedule
 from ..sizes import patch_grid
 from ..vit import BlockOptions, vit_blocks
+from .configs import CONFIGS
 from .layouts import LAYOUTS
+from .origins import ORIGINS
 
 
 @part
@@ -50,6 +52,8 @@ class CLIP(Model):
     """
 
     layouts = LAYOUTS
+    origins = ORIGINS
+    configs = CONFIGS
 
     def __init__(
         self,

@@ -22,6 +22,7 @@ from ...pool import ClassPool, MeanPool
 from ...prefix import ClassToken, PerToken
 from ...registry import Variant, Variants, part
 from ...residual import drop_path_schedule
+from .configs import CONFIGS
 from .layouts import LAYOUTS
 from .origins import ORIGINS
 
@@ -81,6 +82,7 @@ class CvT(Model):
 
     layouts = LAYOUTS
     origins = ORIGINS
+    configs = CONFIGS
 
     def __init__(
         self,

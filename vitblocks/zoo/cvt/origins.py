@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from ...border import Origin, activation_of, rate_of, refuse_unless, timm, transformers
 from ...norm import layer_norm
-from ...residual import DropPath
 from .layouts import hf_cvt
 
 if TYPE_CHECKING:
-    from ...block import Block
     from ...model import Model
 
 
@@ -45,10 +43,7 @@ def read_hf(build: Callable[..., Model], module: Any) -> Model:
         qkv_bias=[one["qkv_bias"] for one in found],
         pool="cls" if tokens[2] else "mean",
     )
-    theirs = [layer for stage in stages for layer in stage.layers]
-    for (_, block), layer in zip(model.blocks(), theirs, strict=True):
-        for shortcut in (cast("Block", block).shortcut1, cast("Block", block).shortcut2):
-            shortcut.drop_path = DropPath(rate_of(layer.drop_path))
+    transformers.with_drop_paths(model, [layer for stage in stages for layer in stage.layers])
     if module.base_model is module:
         model.norm = nn.Identity()
     return transformers.without_inner_dropout(model)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...checkpoint.block import hf_block
 from ...checkpoint.rules import Computed, KeyMap, Rule, Table, within
 from ...checkpoint.transforms import Concat, Functions, Inverted, Same, Unsqueeze
 from ...feedforward import GatedMlp
+from ...pool import ClassMeanPool
 from ...position import LearnedPosition
 from ...prefix import ClassToken, MaskToken, RegisterToken
 from ..vit import layouts as vit
@@ -62,6 +63,15 @@ def _mask(model: DINOv2, key: str) -> Table:
     return (Computed(key, function=zeros),)
 
 
+def _no_registers(model: DINOv2, key: str, *, registers: bool) -> Table:
+    """An empty table of registers for a model without them, if theirs has a table in any case."""
+
+    def none(model: DINOv2) -> Tensor:
+        return next(part.token[:, :0] for part in model.modules() if isinstance(part, ClassToken))
+
+    return (Computed(key, function=none),) if registers and not _has(model, RegisterToken) else ()
+
+
 def timm(model: DINOv2) -> Table:
     """timm's VisionTransformer: no mask token; with registers no position of the class token, to which it was added."""
     return (
@@ -105,20 +115,28 @@ HF_SWIGLU = (
 )
 
 
-def hf(model: DINOv2) -> Table:
-    """Hugging Face's Dinov2Model and Dinov2WithRegistersModel; with classes their ForImageClassification, which reads ``"cls+mean"``."""
-    has_registers = _has(model, RegisterToken)
-    name = ("dinov2_with_registers." if has_registers else "dinov2.") if len(list(model.head.parameters())) else ""
+def hf_dinov2(model: DINOv2, prefix: str, *, registers: bool) -> Table:
+    """Hugging Face's Dinov2ForImageClassification with the prefix ``dinov2.``, its Dinov2Model with none; the same with registers."""
     gated = HF_SWIGLU if _has(model, GatedMlp) else ()
+    embeddings = f"{prefix}embeddings"
     return (
-        *_positions(model, f"{name}embeddings.cls_token", f"{name}embeddings.position_embeddings", with_class=True),
-        Rule(f"{name}embeddings.register_tokens", "stages.0.register_token.token"),
-        *_mask(model, f"{name}embeddings.mask_token"),
-        Rule(f"{name}embeddings.patch_embeddings.projection.{{p}}", "embed.conv.{p}"),
-        *within(f"{name}encoder.layer.{{b}}", "stages.0.blocks.{b}", (*HF_BLOCK, *gated, Rule("{p}", "{p}"))),
-        Rule(f"{name}layernorm.{{p}}", "norm.{p}"),
+        *_positions(model, f"{embeddings}.cls_token", f"{embeddings}.position_embeddings", with_class=True),
+        Rule(f"{embeddings}.register_tokens", "stages.0.register_token.token"),
+        *_no_registers(model, f"{embeddings}.register_tokens", registers=registers),
+        *_mask(model, f"{embeddings}.mask_token"),
+        Rule(f"{embeddings}.patch_embeddings.projection.{{p}}", "embed.conv.{p}"),
+        *within(f"{prefix}encoder.layer.{{b}}", "stages.0.blocks.{b}", (*HF_BLOCK, *gated, Rule("{p}", "{p}"))),
+        Rule(f"{prefix}layernorm.{{p}}", "norm.{p}"),
         Rule("classifier.{p}", "head.{p}"),
     )
+
+
+def hf(model: DINOv2) -> Table:
+    """Hugging Face's Dinov2Model and Dinov2WithRegistersModel; their ForImageClassification reads ``"cls+mean"``."""
+    registers = _has(model, RegisterToken)
+    classifies = isinstance(model.pool, ClassMeanPool) or isinstance(model.head, nn.Linear)
+    name = "dinov2_with_registers." if registers else "dinov2."
+    return hf_dinov2(model, name if classifies else "", registers=registers)
 
 
 LAYOUTS: dict[str, KeyMap] = {"timm": timm, "official": official, "hf": hf}

@@ -25,7 +25,9 @@ from ...registry import Variant, Variants, part
 from ...residual import drop_path_schedule
 from ..sizes import patch_grid
 from ..vit import BlockOptions, vit_blocks
+from .configs import CONFIGS
 from .layouts import LAYOUTS
+from .origins import ORIGINS
 
 
 @part
@@ -61,6 +63,8 @@ class DINOv2(Model):
     """
 
     layouts = LAYOUTS
+    origins = ORIGINS
+    configs = CONFIGS
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from ...checkpoint.rules import Computed, KeyMap, Rule, Table, within
 from ...checkpoint.transforms import Concat
 from ...feedforward import GatedMlp
-from ...prefix import ClassToken, MaskToken
+from ...prefix import ClassToken, MaskToken, RegisterToken
 from ..eva.layouts import eva
 
 if TYPE_CHECKING:
@@ -43,12 +44,18 @@ def hf(model: DINOv3) -> Table:
     def zeros(model: DINOv3) -> Tensor:
         return torch.zeros_like(next(part.token for part in model.modules() if isinstance(part, ClassToken)))
 
-    mask = "embeddings.mask_token"
-    masked = any(isinstance(part, MaskToken) for part in parts)
+    def none(model: DINOv3) -> Tensor:
+        return zeros(model)[:, :0]
+
+    def token(kind: type, name: str, other: Callable[[DINOv3], Tensor]) -> Rule | Computed:
+        theirs = f"embeddings.{name}"
+        ours = "stages.0." + ("mask_token.token" if kind is MaskToken else "register_token.token")
+        return Rule(theirs, ours) if any(isinstance(part, kind) for part in parts) else Computed(theirs, function=other)
+
     return (
         Rule("embeddings.cls_token", "stages.0.class_token.token"),
-        Rule("embeddings.register_tokens", "stages.0.register_token.token"),
-        Rule(mask, "stages.0.mask_token.token") if masked else Computed(mask, function=zeros),
+        token(RegisterToken, "register_tokens", none),
+        token(MaskToken, "mask_token", zeros),
         Rule("embeddings.patch_embeddings.{p}", "embed.conv.{p}"),
         *within("layer.{b}", "stages.0.blocks.{b}", block, also="model.layer.{b}"),
         Rule("norm.{p}", "norm.{p}"),

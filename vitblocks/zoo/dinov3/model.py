@@ -22,7 +22,9 @@ from ...prefix import ClassToken, MaskToken, PerToken, RegisterToken
 from ...registry import Variant, Variants, part
 from ...residual import drop_path_schedule
 from ..vit import BranchOptions, vit_blocks
+from .configs import CONFIGS
 from .layouts import LAYOUTS
+from .origins import ORIGINS
 
 
 @part
@@ -54,6 +56,8 @@ class DINOv3(Model):
     """
 
     layouts = LAYOUTS
+    origins = ORIGINS
+    configs = CONFIGS
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ...border.configs import Config, classes_of
+from ...border.configs import Config, classes_of, require
 from .parts import Shrink
 
 if TYPE_CHECKING:
@@ -20,9 +20,7 @@ def levit(config: Config, *, classifies: bool, distilled: bool = False) -> LeViT
     """
     from .model import LeViT
 
-    for name, only in (("kernel_size", 3), ("stride", 2), ("padding", 1), ("patch_size", 16)):
-        if config.get(name, only) != only:
-            raise ValueError(f"{name} must be {only}, got {config[name]!r}")
+    require(config, kernel_size=3, stride=2, padding=1, patch_size=16)
     dims, keys = list(config.get("hidden_sizes", (128, 256, 384))), config.get("key_dim", (16, 16, 16))
     mults = config.get("mlp_ratio", (2, 2, 2))
     if min(mults) <= 0:

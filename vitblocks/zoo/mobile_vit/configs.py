@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...border.configs import Config, classes_of
+from ...border.configs import Config, classes_of, require
 
 if TYPE_CHECKING:
     from .model import MobileViT
@@ -24,9 +24,7 @@ def _mobile_vit(config: Config, num_classes: int) -> MobileViT:
     """Raises ValueError for dilated convolutions, other activations, epsilons and biases, for which there is no part."""
     from .model import MobileViT
 
-    for name, only in (("output_stride", 32), ("hidden_act", "silu"), ("layer_norm_eps", 1e-5), ("qkv_bias", True)):
-        if config.get(name, only) != only:
-            raise ValueError(f"{name} must be {only}, got {config[name]!r}")
+    require(config, output_stride=32, hidden_act="silu", layer_norm_eps=1e-5, qkv_bias=True)
     neck = config.get("neck_hidden_sizes", (16, 32, 64, 96, 128, 160, 640))
     dims = list(config.get("hidden_sizes", (144, 192, 240)))
     return MobileViT(

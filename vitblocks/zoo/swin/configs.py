@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...border.configs import Config, activation, classes_of
+from ...border.configs import Config, activation, classes_of, require
 from ...grid import to_pair
 from ...norm import layer_norm
 
@@ -26,9 +26,7 @@ def _swin(config: Config, num_classes: int) -> Swin:
     """Raises ValueError for positions of patches, and for norms that differ in their epsilon, for which there is no part."""
     from .model import Swin
 
-    for name, only in (("use_absolute_embeddings", False), ("layer_norm_eps", 1e-5)):
-        if config.get(name, only) != only:
-            raise ValueError(f"{name} must be {only}, got {config[name]!r}")
+    require(config, use_absolute_embeddings=False, layer_norm_eps=1e-5)
     depths, window = list(config.get("depths", (2, 2, 6, 2))), config.get("window_size", 7)
     size = to_pair(config.get("image_size", 224), "image_size")
     patch = to_pair(config.get("patch_size", 4), "patch_size")

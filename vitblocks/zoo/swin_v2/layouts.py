@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from ...checkpoint.rules import KeyMap, Rule, within
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from ...checkpoint.rules import KeyMap, Rule, Table, within
 from ...checkpoint.transforms import Concat
+
+if TYPE_CHECKING:
+    from .model import SwinV2
 
 _BLOCK = (
     Rule("attn.logit_scale", "attn.attend.logit_scale"),
@@ -42,15 +49,27 @@ _HF_BLOCK = (
     Rule("output.dense.{p}", "mlp.fc2.{p}"),
 )
 
-HF = (
-    Rule("swinv2.embeddings.patch_embeddings.projection.{p}", "embed.conv.{p}"),
-    Rule("swinv2.embeddings.norm.{p}", "embed.norm.{p}"),
-    Rule("swinv2.encoder.layers.{s-1}.downsample.reduction.{p}", "stages.{s}.transition.proj.{p}"),
-    Rule("swinv2.encoder.layers.{s-1}.downsample.norm.{p}", "stages.{s}.transition.out_norm.{p}"),
-    *within("swinv2.encoder.layers.{s}.blocks.{b}", "stages.{s}.blocks.{b}", _HF_BLOCK),
-    Rule("swinv2.layernorm.{p}", "norm.{p}"),
-    Rule("classifier.{p}", "head.{p}"),
-)
-"""Hugging Face's Swinv2ForImageClassification: build the model with ``padding="hf"`` and its ``image_size``."""
 
-LAYOUTS: dict[str, KeyMap] = {"timm": TIMM, "hf": HF}
+def hf_swin_v2(prefix: str) -> Table:
+    """Hugging Face's Swinv2ForImageClassification with the prefix ``swinv2.``, its Swinv2Model with none."""
+    layers = f"{prefix}encoder.layers"
+    return (
+        Rule(f"{prefix}embeddings.patch_embeddings.projection.{{p}}", "embed.conv.{p}"),
+        Rule(f"{prefix}embeddings.norm.{{p}}", "embed.norm.{p}"),
+        Rule(f"{layers}.{{s-1}}.downsample.reduction.{{p}}", "stages.{s}.transition.proj.{p}"),
+        Rule(f"{layers}.{{s-1}}.downsample.norm.{{p}}", "stages.{s}.transition.out_norm.{p}"),
+        *within(f"{layers}.{{s}}.blocks.{{b}}", "stages.{s}.blocks.{b}", _HF_BLOCK),
+        Rule(f"{prefix}layernorm.{{p}}", "norm.{p}"),
+        Rule("classifier.{p}", "head.{p}"),
+    )
+
+
+def hf(model: SwinV2) -> Table:
+    """Hugging Face's Swinv2ForImageClassification, or of a model without classes its Swinv2Model.
+
+    Build the model with ``padding="hf"`` and its ``image_size``.
+    """
+    return hf_swin_v2("swinv2." if isinstance(model.head, nn.Linear) else "")
+
+
+LAYOUTS: dict[str, KeyMap] = {"timm": TIMM, "hf": hf}

@@ -24,7 +24,9 @@ from ...registry import Variant, Variants, part
 from ...residual import drop_path_schedule
 from ..swin.model import stage_grids
 from ..swin.parts import SwinPadding
+from .configs import CONFIGS
 from .layouts import LAYOUTS
+from .origins import ORIGINS
 from .parts import swin_v2_windows
 
 
@@ -63,6 +65,8 @@ class SwinV2(Model):
     """
 
     layouts = LAYOUTS
+    origins = ORIGINS
+    configs = CONFIGS
 
     def __init__(
         self,

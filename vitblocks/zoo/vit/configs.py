@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from ...border.configs import Config, activation, classes_of
+from ...border.configs import Config, activation, classes_of, whole_patches
 from ...embed import ConvEmbed
-from ...grid import to_pair
 from ...norm import layer_norm
 
 if TYPE_CHECKING:
@@ -19,12 +18,9 @@ if TYPE_CHECKING:
 def settings(config: Config) -> dict[str, Any]:
     """A config as keywords of :class:`~vitblocks.ViT`, with transformers' defaults; dropout is left out, which is for training."""
     dim, channels = config.get("hidden_size", 768), config.get("num_channels", 3)
-    patch, size = (
-        to_pair(config.get("patch_size", 16), "patch_size"),
-        to_pair(config.get("image_size", 224), "image_size"),
-    )
+    size, patch = whole_patches(config)
     return {
-        "image_size": tuple(side // step * step for side, step in zip(size, patch, strict=True)),
+        "image_size": size,
         "patch_size": patch,
         "dim": dim,
         "depth": config.get("num_hidden_layers", 12),
@@ -56,6 +52,13 @@ def base(config: Config, prefix_tokens: int = 1) -> ViT:
     return model
 
 
+def encoder(config: Config) -> ViT:
+    """ViTMAEModel, the encoder of an MAE."""
+    from .model import ViT
+
+    return ViT(**settings(config), num_classes=0)
+
+
 def deit_classifier(config: Config) -> ViT:
     return classifier(config, prefix_tokens=2)
 
@@ -67,6 +70,7 @@ def deit_base(config: Config) -> ViT:
 CONFIGS: dict[str, Callable[[Config], ViT]] = {
     "ViTForImageClassification": classifier,
     "ViTModel": base,
+    "ViTMAEModel": encoder,
     "DeiTForImageClassification": deit_classifier,
     "DeiTModel": deit_base,
 }

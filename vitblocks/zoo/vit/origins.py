@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+import torch
 from torch import Tensor, nn
 
 from ...attention import GlobalAttention, SoftmaxAttend
@@ -126,7 +127,27 @@ def read_hf_base(build: Callable[..., Model], module: Any) -> Model:
     return model
 
 
+def read_hf_encoder(build: Callable[..., Model], module: Any) -> Model:
+    """transformers' ViTMAEModel, the encoder of an MAE; its fixed positions are learned ones here, as those who fine-tune it have it."""
+    return transformers.without_inner_dropout(build(**transformers.vit_settings(module), num_classes=0))
+
+
+def _class_token_of_all_patches(module: Any, images: Tensor) -> Tensor:
+    """The class token of an encoder that is to hide no patch and keep the patches in order."""
+    height, width = module.embeddings.patch_embeddings.projection.kernel_size
+    places = (images.shape[2] // height) * (images.shape[3] // width)
+    order = torch.arange(places, dtype=torch.float32, device=images.device).expand(len(images), -1)
+    ratio, module.config.mask_ratio = module.config.mask_ratio, 0.0
+    try:
+        output = module(images, noise=order, **transformers.interpolated(module, images))
+    finally:
+        module.config.mask_ratio = ratio
+    found: Tensor = output.last_hidden_state[:, 0]
+    return found
+
+
 _HF = "transformers.models.vit.modeling_vit"
+_MAE = "transformers.models.vit_mae.modeling_vit_mae"
 
 
 def read_vit_pytorch(build: Callable[..., Model], module: Any) -> Model:
@@ -208,5 +229,6 @@ ORIGINS = {
     "timm.models.vision_transformer.VisionTransformer": Origin("timm", read_timm),
     f"{_HF}.ViTModel": Origin(other_names(hf_vit("")), read_hf_base, transformers.features_of_any_size),
     f"{_HF}.ViTForImageClassification": Origin(other_names(hf_vit("vit.")), read_hf, transformers.logits_of_any_size),
+    f"{_MAE}.ViTMAEModel": Origin(other_names(hf_vit("")), read_hf_encoder, _class_token_of_all_patches),
     "vit_pytorch.vit.ViT": Origin("vit_pytorch", read_vit_pytorch, _call_vit_pytorch),
 }
