@@ -115,7 +115,7 @@ from .prefix import ClassToken, MaskToken, PerToken, RegisterToken
 from .recipe import build, describe, to_source
 from .registry import create_model, list_models, list_parts, part
 from .residual import DropPath, LayerScale, Residual, Shortcut, drop_path_schedule
-from .surgery import SwapReport, swap, swap_attention
+from .surgery import SwapReport, prune, swap, swap_attention
 from .train import parameter_groups
 from .zoo import (
     CCT,
@@ -314,6 +314,7 @@ __all__ = [
     "pool",
     "position",
     "preprocess",
+    "prune",
     "recipe",
     "record_attention",
     "release",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -66,6 +66,7 @@ def extract(
     *,
     device: torch.device | str | None = None,
     detach: bool = False,
+    stop: bool = False,
 ) -> Iterator[dict[str, TokenRecord]]:
     """Within ``with extract(model, layers) as tokens``, the modules named put what they give this thread in ``tokens``.
 
@@ -80,6 +81,7 @@ def extract(
             :class:`~vitblocks.model.Stage`, modules; one or several.
         device: where the tokens are kept; where they were made if None.
         detach: whether the tokens carry no gradients.
+        stop: leave the block as soon as all of ``layers`` were called once: nothing behind them is run, be it of the model or of the block.
 
     Raises:
         TypeError: ``model`` is no module.
@@ -88,42 +90,64 @@ def extract(
     """
     parts = named_parts(model)
     chosen = select_modules(model, layers)
-    tokens: dict[str, TokenRecord] = {}
-    seen = _Seen()
-    within = backward_pass()
+    keeper = _Keeper(model, frozenset(chosen), device, detach, stop)
     handles = []
     with uncompiled(), follow(parts.values()) as stack:
-
-        def keep(name: str) -> Any:
-            def hook(module: nn.Module, args: Any, output: Any) -> None:
-                if backward_pass() != within:
-                    return
-                x, grid = _tokens(name, output)
-                grid = _grid(x, args, stack, seen) if grid is None else grid
-                stride = _stride(model, name, x, grid, seen)
-                x = (x.detach() if detach else x).to(x.device if device is None else device)
-                count = sum(record.name == name for record in tokens.values())
-                tokens[f"{name}:{count}" if count else name] = TokenRecord(name, x, grid, stride)
-
-            return hook
-
         try:
-            handles += [module.register_forward_hook(in_this_thread(seen.note)) for module in parts.values()]
+            handles += [module.register_forward_hook(in_this_thread(keeper.seen.note)) for module in parts.values()]
             # Before the hooks that end a call, so that a module finds its own call under way.
             handles += [
-                module.register_forward_hook(in_this_thread(keep(name)), prepend=True)
+                module.register_forward_hook(in_this_thread(keeper.hook(name, stack)), prepend=True)
                 for name, module in chosen.items()
             ]
-            yield tokens
+            yield keeper.tokens
+        except _Enough:
+            pass
         except BaseException:
-            tokens.clear()
+            keeper.tokens.clear()
             raise
         finally:
             for handle in handles:
                 handle.remove()
-    missing = [name for name in chosen if name not in tokens]
-    if missing:
-        raise RuntimeError(f"extract got nothing from {missing}: they were not called within the block")
+    if keeper.missing:
+        raise RuntimeError(f"extract got nothing from {sorted(keeper.missing)}: they were not called within the block")
+
+
+class _Enough(BaseException):
+    """All that was asked for is there. No Exception, which somebody on the way might take for an error."""
+
+
+class _Keeper:
+    """Keeps what the modules chosen give."""
+
+    def __init__(
+        self, model: nn.Module, chosen: frozenset[str], device: torch.device | str | None, detach: bool, stop: bool
+    ) -> None:
+        self.model = model
+        self.missing = set(chosen)
+        self.device = device
+        self.detach = detach
+        self.stop = stop
+        self.seen = _Seen()
+        self.tokens: dict[str, TokenRecord] = {}
+        self.within = backward_pass()
+
+    def hook(self, name: str, stack: Sequence[Frame]) -> Callable[[nn.Module, Any, Any], None]:
+        def keep(module: nn.Module, args: Any, output: Any) -> None:
+            # What gradient checkpointing runs again in the backward pass was kept before.
+            if backward_pass() != self.within:
+                return
+            x, grid = _tokens(name, output)
+            grid = _grid(x, args, stack, self.seen) if grid is None else grid
+            stride = _stride(self.model, name, x, grid, self.seen)
+            x = (x.detach() if self.detach else x).to(x.device if self.device is None else self.device)
+            count = sum(record.name == name for record in self.tokens.values())
+            self.tokens[f"{name}:{count}" if count else name] = TokenRecord(name, x, grid, stride)
+            self.missing.discard(name)
+            if self.stop and not self.missing:
+                raise _Enough
+
+        return keep
 
 
 class _Seen:

@@ -50,6 +50,7 @@ class DistillableViT(vit.ViT):
     layouts = VIT_LAYOUTS
     origins = VIT_ORIGINS
     configs = VIT_CONFIGS
+    two_heads = True
 
     def __init__(self, *, dim: int, num_classes: int, **options: Unpack[vit.ViTOptions]) -> None:
         super().__init__(dim=dim, num_classes=num_classes, prefix_tokens=2, **options)
@@ -69,6 +70,8 @@ class DistillableT2TViT(T2TViT):
             token_dim, token_layer, qkv_bias, attn_scale: see :class:`~vitblocks.zoo.t2t.T2TViT`.
     """
 
+    two_heads = True
+
     def __init__(self, *, dim: int, num_classes: int, **options: Unpack[T2TViTOptions]) -> None:
         super().__init__(dim=dim, num_classes=num_classes, prefix_tokens=2, **options)
         read_both_tokens(self, linear_head(dim, num_classes).apply(trunc_normal_linear))
@@ -86,6 +89,8 @@ class DistillableEfficientViT(EfficientViT):
         image_size, patch_size, num_classes, dim, transformer, channels, emb_dropout: see :class:`vitblocks.EfficientViT`.
         pool: ``"cls"`` alone.
     """
+
+    two_heads = True
 
     def __init__(self, *, dim: int, num_classes: int, **options: Unpack[EfficientViTOptions]) -> None:
         super().__init__(dim=dim, num_classes=num_classes, prefix_tokens=2, **options)
@@ -107,6 +112,7 @@ class DistillablePiT(pit.PiT):
 
     layouts = PIT_LAYOUTS
     origins = PIT_ORIGINS
+    two_heads = True
 
     def __init__(
         self, *, dim: int | Sequence[int], depth: Sequence[int], num_classes: int, **options: Unpack[pit.PiTOptions]
