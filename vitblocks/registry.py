@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # every part imports this module for @part
 __all__ = ["ZOO", "Variant", "Variants", "create_model", "list_models", "list_parts", "part", "variants"]
 
 ZOO = (
+    "beit",
     "cait",
     "cct",
     "clip",
@@ -32,6 +33,7 @@ ZOO = (
     "dinov3",
     "distill",
     "eva",
+    "flexivit",
     "levit",
     "local_vit",
     "maxvit",
@@ -39,6 +41,7 @@ ZOO = (
     "nest",
     "pit",
     "regionvit",
+    "rope_vit",
     "siglip",
     "swin",
     "swin_v2",

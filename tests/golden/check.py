@@ -129,6 +129,12 @@ def written(case: Case, model: nn.Module) -> KeyMap:
     return other_names(layouts(model)[case.layout])
 
 
+def config_of(case: Case) -> Config:
+    """What a case asks for, for a builder."""
+    shapes = {key: tuple(size) for key, size, _ in case.raw.get("state", ())}
+    return Config(case.config, tuple(case.raw.get("input", ())), shapes=shapes)
+
+
 def build(case: Case, state: Mapping[str, Tensor] | None = None) -> nn.Module:
     """Our model of a case in float64 and eval mode, with the case's weights (or ``state``) loaded strictly.
 
@@ -137,7 +143,7 @@ def build(case: Case, state: Mapping[str, Tensor] | None = None) -> nn.Module:
         ValueError: the weights are not exactly the model's.
     """
     builder = find_builder(case)
-    config = Config(case.config, tuple(case.raw.get("input", ())))
+    config = config_of(case)
     model = builder.build(config)
     key_map = case.layout if builder.key_map is None else builder.key_map(config)
     for setting in builder.settings:

@@ -69,10 +69,18 @@ class Config(Mapping[str, Any]):
         values: the config.
         image: the shape of what the case feeds.
         where: what the messages call this mapping.
+        shapes: of the weights, by their names.
     """
 
-    def __init__(self, values: Mapping[str, Any], image: tuple[int, ...] = (), where: str = "config") -> None:
+    def __init__(
+        self,
+        values: Mapping[str, Any],
+        image: tuple[int, ...] = (),
+        where: str = "config",
+        shapes: Mapping[str, tuple[int, ...]] | None = None,
+    ) -> None:
         self.image = image
+        self.shapes = {} if shapes is None else shapes
         self._where = where
         self._values = {key: self._wrapped(key, value) for key, value in values.items()}
         self._read: set[str] = set()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tests.golden.__main__ import check
 from tests.golden.case import Case
-from tests.golden.check import NoBuilderError, find_builder
+from tests.golden.check import NoBuilderError, config_of, find_builder
 from tests.golden.config import Config, ConfigError
 from vitblocks.checkpoint import export
 
@@ -78,7 +78,7 @@ def changed(case: Case, config: dict[str, Any]) -> Case:
 
 
 def built(case: Case, device: str = "cpu") -> tuple[nn.Module, Config]:
-    config, builder = Config(case.config, tuple(case.raw["input"])), find_builder(case)
+    config, builder = config_of(case), find_builder(case)
     torch.manual_seed(0)
     with torch.device(device):
         model = builder.build(config)

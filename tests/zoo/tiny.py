@@ -91,6 +91,7 @@ def tiny_efficient(kind: Callable[..., nn.Module]) -> Tiny:
 
 TINY: dict[str, Tiny] = {
     "ATSViT": tiny(zoo.ATSViT, 16, **{**VIT, "depth": 3}, max_tokens_per_depth=(None, 8, 6)),
+    "BEiT": tiny(zoo.BEiT, 16, **VIT, layer_scale=0.5),
     "CCT": tiny(zoo.CCT, 16, **COMPACT, kernel_size=3, stride=1, padding=1),
     "CLIP": tiny(zoo.CLIP, 16, **VIT),
     "XCiT": tiny(zoo.XCiT, 16, patch_size=8, num_classes=5, dim=8, depth=2, heads=2, mlp_dim=16, cls_depth=2),
@@ -158,6 +159,15 @@ TINY: dict[str, Tiny] = {
     ),
     "PiT": tiny(zoo.PiT, 16, **PIT),
     "RegionViT": tiny(zoo.RegionViT, 32, num_classes=5, dim=(8, 16), depth=(1, 1), heads=(2, 2), window_size=2),
+    "RoPEViT": tiny(
+        zoo.RoPEViT,
+        16,
+        **VIT,
+        positions_rotary=partial(Rotary2d, base=10.0, first="column", mixed_heads=2),
+        absolute_positions=True,
+        registers=2,
+        layer_scale=0.5,
+    ),
     "SigLIP": tiny(zoo.SigLIP, 16, **VIT),
     "Swin": tiny(zoo.Swin, 32, num_classes=5, dim=8, depths=(1, 1), heads=(2, 2), window=2, drop_path=0.0),
     "SwinV2": tiny(

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from einops import rearrange, reduce, repeat
 from torch import Tensor, nn
 
+from ..norm import at_least_float32
 from .entries import entries_of
 from .report import Report
 from .rules import Pairing
@@ -142,10 +143,11 @@ def resample_patches(weight: Tensor, size: tuple[int, int]) -> Tensor:
     patches ``(B x) . w_new = x . w``.
     """
     old = (weight.shape[2], weight.shape[3])
-    basis = torch.eye(old[0] * old[1], dtype=torch.float32, device=weight.device)
+    values = at_least_float32(weight)
+    basis = torch.eye(old[0] * old[1], dtype=values.dtype, device=weight.device)
     patches = rearrange(basis, "n (h w) -> n 1 h w", h=old[0])
     resized = F.interpolate(patches, size=size, mode="bicubic", antialias=True, align_corners=False)
     inverse = torch.linalg.pinv(rearrange(resized, "n 1 h w -> (h w) n"))
-    flat = rearrange(weight.to(torch.float32), "o i h w -> o i (h w)")
+    flat = rearrange(values, "o i h w -> o i (h w)")
     made = torch.einsum("pn,oip->oin", inverse, flat)
     return rearrange(made, "o i (h w) -> o i h w", h=size[0]).to(weight.dtype)

@@ -114,13 +114,13 @@ class Given:
     same: bool
 
 
-def given(part: Placed, transform: Transform, table: Tensor, same: bool) -> Given | None:
-    """A table of theirs as ours; None if the transform does not take one of this shape."""
+def given(part: Placed, transform: Transform, table: Tensor, same: bool, at: int = 0) -> Given | None:
+    """A table of theirs as the one of ours that the transform gives ``at`` a place; None if it does not take one of this shape."""
     try:
         if isinstance(transform, OnGrid):
             made = {grid: transform.on(grid).forward((table,))[0] for grid in transform.grids_of(table)}
             return Given([grid for grid, ours in made.items() if grid in part.grids_of(ours)], made.__getitem__, same)
-        (ours,) = transform.forward((table,))
+        ours = transform.forward((table,))[at]
         return Given(part.grids_of(ours), lambda grid: ours, same)
     except (ValueError, RuntimeError, IndexError):
         return None  # a transform made for our sizes: nothing to resize

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .entries import entries_of
 from .report import Misshaped, Missing, Report, Resized, section
-from .resizing import Fitted, Placed, Resizing, fit, given
+from .resizing import Fitted, Given, Placed, Resizing, fit, given
 from .rules import Pair, Pairing
 from .transforms import Tensors
 from .values import cast, refused
@@ -103,30 +103,46 @@ class _Translation:
         """Theirs as ours, or None if their shapes are others."""
         expected = _expected_shapes(pair, self.targets)
         found = tuple(tuple(value.shape) for value in theirs)
-        part = self._part(pair)
-        table = given(part, pair.transform, theirs[0], found == expected) if part else None
-        if part is None or table is None:
+        tables = self._tables(pair, theirs, found == expected)
+        if tables is None:
             if found == expected:
                 return pair.transform.forward(theirs)
             self.misshaped.append(Misshaped(pair.ours, pair.theirs, expected, found))
             return None
-        fitted = fit(part, self.names[pair.ours[0]], table, self.resizing)
-        if not isinstance(fitted, Fitted):
-            self.misshaped.append(Misshaped(pair.ours, pair.theirs, expected, found, fitted))
-            return None
+        values: list[Tensor] = []
+        for i, key in enumerate(pair.ours):
+            if i not in tables:
+                values.append(pair.transform.forward(theirs)[i])
+                continue
+            part, table = tables[i]
+            fitted = fit(part, self.names[key], table, self.resizing)
+            if not isinstance(fitted, Fitted):
+                self.misshaped.append(Misshaped(pair.ours, pair.theirs, expected, found, fitted))
+                return None
+            self._note(key, part, fitted)
+            values.append(fitted.value)
+        return tuple(values)
+
+    def _note(self, key: str, part: Placed, fitted: Fitted) -> None:
         self.grids.add(fitted.grid)
         if fitted.how == "recomputed":
-            self.recomputed += pair.ours
+            self.recomputed.append(key)
         elif fitted.how:
-            self.resized.append(Resized(pair.ours[0], fitted.grid, part.grid, fitted.how == "guessed"))
-        return (fitted.value,)
+            self.resized.append(Resized(key, fitted.grid, part.grid, fitted.how == "guessed"))
 
-    def _part(self, pair: Pair) -> Placed | None:
-        """The part whose table of positions a pair is; None if it is none."""
-        owner, _, name = pair.ours[0].rpartition(".")
-        part = self.model.get_submodule(owner)
-        alone = name == "table" and len(pair.ours) == len(pair.theirs) == 1
-        return part if alone and isinstance(part, Placed) else None
+    def _tables(self, pair: Pair, theirs: Tensors, same: bool) -> dict[int, tuple[Placed, Given]] | None:
+        """The tables of positions among ours that one of theirs is, with their parts; None if it is none."""
+        tables: dict[int, tuple[Placed, Given]] = {}
+        for i, key in enumerate(pair.ours if len(pair.theirs) == 1 else ()):
+            owner, _, name = key.rpartition(".")
+            part = self.model.get_submodule(owner)
+            if name != "table" or not isinstance(part, Placed):
+                continue
+            table = given(part, pair.transform, theirs[0], same, i)
+            if table is None:
+                return None
+            tables[i] = (part, table)
+        return tables or None
 
 
 def _expected_shapes(pair: Pair, targets: Mapping[str, Tensor]) -> tuple[tuple[int, ...], ...]:

@@ -6,7 +6,14 @@ from .learned import LearnedPosition
 from .log_spaced_bias import LogSpacedBias
 from .peg import PEG
 from .relative_bias import ClassRelativeBias, DistanceBias, RelativeBias
-from .resize import resize_table, resize_table_as_dino, resize_table_as_timm, resize_table_as_vit_pytorch
+from .resize import (
+    resize_offsets_as_beit,
+    resize_offsets_as_transformers,
+    resize_table,
+    resize_table_as_dino,
+    resize_table_as_timm,
+    resize_table_as_vit_pytorch,
+)
 from .rotary import Rotary2d
 from .sine import SinePosition1d, SinePosition2d
 
@@ -22,6 +29,8 @@ __all__ = [
     "Rotary2d",
     "SinePosition1d",
     "SinePosition2d",
+    "resize_offsets_as_beit",
+    "resize_offsets_as_transformers",
     "resize_table",
     "resize_table_as_dino",
     "resize_table_as_timm",

@@ -46,14 +46,18 @@ class RelativeBias(nn.Module):
     Args:
         heads: attention heads.
         grid: the (height, width) that is attended over, such as the window.
+        resize: how all offsets of a grid become those of another, smaller or larger, in place of that rule:
+            :func:`~vitblocks.position.resize_offsets_as_beit`, :func:`~vitblocks.position.resize_offsets_as_transformers`, or a function
+            of your own.
     """
 
     undecayed = ("table",)
 
-    def __init__(self, heads: int, grid: Size) -> None:
+    def __init__(self, heads: int, grid: Size, *, resize: Resize | None = None) -> None:
         super().__init__()
         self.heads = heads
         self.grid = to_pair(grid, "grid")
+        self.resize = resize
         rows, columns = 2 * self.grid[0] - 1, 2 * self.grid[1] - 1
         self.table = nn.Parameter(torch.empty(rows * columns, heads))
         nn.init.trunc_normal_(self.table, std=0.02)
@@ -69,9 +73,11 @@ class RelativeBias(nn.Module):
 
     def offsets(self, grid: tuple[int, int]) -> Tensor:
         """The table as ``(heads, 2H-1, 2W-1)`` for this grid: its own, its middle, or resized."""
+        own = rearrange(self.table, "(h w) heads -> 1 heads h w", h=2 * self.grid[0] - 1)
+        if self.resize is not None:
+            return self.resize(own, (2 * grid[0] - 1, 2 * grid[1] - 1))[0]
         larger = (max(grid[0], self.grid[0]), max(grid[1], self.grid[1]))
         size = (2 * larger[0] - 1, 2 * larger[1] - 1)
-        own = rearrange(self.table, "(h w) heads -> 1 heads h w", h=2 * self.grid[0] - 1)
         top, left = larger[0] - grid[0], larger[1] - grid[1]
         return resize_table(own, size)[0, :, top : top + 2 * grid[0] - 1, left : left + 2 * grid[1] - 1]
 
@@ -83,10 +89,10 @@ class RelativeBias(nn.Module):
         return [(rows // 2 + 1, columns // 2 + 1) for rows, columns in odd]
 
     def resized(self, table: Tensor, grid: tuple[int, int], how: Resize | None = None) -> Tensor:
-        """A table that was made for ``grid`` as one for this part's grid: bicubic, all offsets stretched to all offsets."""
+        """A table that was made for ``grid`` as one for this part's grid: by its own ``resize``, or bicubic, all offsets stretched to all."""
         image = rearrange(table, "(h w) heads -> 1 heads h w", h=2 * grid[0] - 1)
         size = (2 * self.grid[0] - 1, 2 * self.grid[1] - 1)
-        return rearrange(resize_table(image, size), "1 heads h w -> (h w) heads")
+        return rearrange((self.resize or resize_table)(image, size), "1 heads h w -> (h w) heads")
 
     def forward(self, grid: Grid, prefix: int = 0) -> Tensor:
         size = image_grid(grid, "RelativeBias")
@@ -169,13 +175,14 @@ class ClassRelativeBias(nn.Module):
     Args:
         heads: attention heads.
         grid: the (height, width) that is attended over.
+        resize: of the patches' offsets, see :class:`RelativeBias`.
     """
 
     undecayed = ("pairs",)
 
-    def __init__(self, heads: int, grid: Size) -> None:
+    def __init__(self, heads: int, grid: Size, *, resize: Resize | None = None) -> None:
         super().__init__()
-        self.patches = RelativeBias(heads, grid)
+        self.patches = RelativeBias(heads, grid, resize=resize)
         nn.init.zeros_(self.patches.table)
         self.pairs = nn.Parameter(torch.zeros(3, heads))
 

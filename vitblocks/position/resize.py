@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
+from functools import cache
 from typing import TypeAlias
 
+import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
@@ -72,6 +75,62 @@ def resize_table_as_vit_pytorch(table: Tensor, size: tuple[int, int]) -> Tensor:
         )
     places = rearrange(table, "b c h w -> b c (h w)").narrow(2, 0, height * width)
     return rearrange(places, "b c (h w) -> b c h w", h=height)
+
+
+@part
+def resize_offsets_as_beit(table: Tensor, size: tuple[int, int]) -> Tensor:
+    """A table of offsets ``(1, C, 2h-1, 2w-1)`` for those of another grid, ``size`` = ``(2H-1, 2W-1)``: unchanged at its own size.
+
+    The offsets that there are go to places whose distances grow from the middle by a constant factor, so that they reach the outermost of
+    the new ones, and near ones stay near (authors' code of BEiT, arXiv:2106.08254). Between them it is interpolated linearly, as timm
+    does it; the authors do it by a cubic of scipy.
+
+    Raises:
+        ValueError: a side is even, so that no offset is in the middle.
+    """
+    own = map_size(table)
+    if own == size:
+        return table
+    if not all(side % 2 for side in (*own, *size)):
+        raise ValueError(f"a table of offsets must have odd sides, got {own} for {size}")
+    values = at_least_float32(table)
+    rows, columns = (values.new_tensor(_growing(a, b)) for a, b in zip(own, size, strict=True))
+    return torch.einsum("H h, b c h w, W w -> b c H W", rows, values, columns).to(table.dtype)
+
+
+@cache
+def _growing(own: int, size: int) -> list[list[float]]:
+    """Weights ``(size, own)`` that read a side of ``own`` offsets, whose distances grow by a factor, at ``size`` offsets."""
+    low, high = 1.01, 1.5  # the factor is found by halving, to the authors' precision
+    factor = low
+    while high - low > 1e-6:
+        factor = (low + high) / 2
+        low, high = (low, factor) if (1 - factor ** (own // 2)) / (1 - factor) > size // 2 else (factor, high)
+    far = [sum(factor**j for j in range(i + 1)) for i in range(own // 2)]
+    places = [*(-place for place in reversed(far)), 0.0, *far]
+    weights = []
+    for target in range(-(size // 2), size // 2 + 1):
+        row, right = [0.0] * own, min(bisect_left(places, target), own - 1)
+        left = max(right - 1, 0)
+        share = 1.0 if right == left else min(max((target - places[left]) / (places[right] - places[left]), 0.0), 1.0)
+        row[left] += 1 - share
+        row[right] += share
+        weights.append(row)
+    return weights
+
+
+@part
+def resize_offsets_as_transformers(table: Tensor, size: tuple[int, int]) -> Tensor:
+    """As transformers' BEiT resizes a table of offsets ``(1, C, 2h-1, 2w-1)``: linearly, and read as if it had ``2w-1`` rows.
+
+    Its rows and columns are confused, in code that came from MiDaS (arXiv:2307.14460), so that offsets of a grid that is no square are
+    scrambled, at their own size too. On squares it is plain interpolation.
+    """
+    height, width = map_size(table)
+    if (height, width) == size and height == width:
+        return table
+    rows = rearrange(rearrange(table, "b c h w -> b c (h w)"), "b c (w h) -> b c w h", h=height)
+    return F.interpolate(at_least_float32(rows), size=size, mode="bilinear", align_corners=False).to(table.dtype)
 
 
 def grids_of_places(places: int) -> list[tuple[int, int]]:

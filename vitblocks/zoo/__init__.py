@@ -1,6 +1,7 @@
 """Each paper in one place: its architecture, composed of the parts, the parts that only it uses, its variants and key maps."""
 
 from .ats_vit import ATSViT
+from .beit import BEiT
 from .cait import CaiT
 from .cct import CCT, CompactViT, ViTLite, cct_2, cct_4, cct_6, cct_7, cct_8, cct_14, cct_16
 from .clip import CLIP
@@ -21,6 +22,7 @@ from .mobile_vit import MobileViT
 from .nest import NesT
 from .pit import PiT
 from .regionvit import RegionViT
+from .rope_vit import RoPEViT
 from .siglip import SigLIP
 from .swin import Swin
 from .swin_v2 import SwinV2
@@ -34,6 +36,7 @@ __all__ = [
     "CLIP",
     "EVA",
     "ATSViT",
+    "BEiT",
     "CaiT",
     "CompactViT",
     "CrossFormer",
@@ -55,6 +58,7 @@ __all__ = [
     "NesT",
     "PiT",
     "RegionViT",
+    "RoPEViT",
     "SigLIP",
     "Swin",
     "SwinV2",

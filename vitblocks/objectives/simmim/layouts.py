@@ -10,9 +10,8 @@ from torch import Tensor
 from ...checkpoint.address import addresses
 from ...checkpoint.block import HF_BLOCK
 from ...checkpoint.rules import Computed, KeyMap, Rule, Table, within
-from ...checkpoint.transforms import Compose, Functions, Reorder, Tied
-from ...position import ClassRelativeBias
-from ...position.relative_bias import pad_prefix, pairwise
+from ...checkpoint.transforms import Compose, Functions, Reorder
+from ...zoo.beit.layouts import own_bias, shared_bias, table_index
 
 if TYPE_CHECKING:
     from .objective import SimMIM
@@ -23,13 +22,6 @@ _WITHOUT_KEY_BIAS = Functions(
     lambda theirs: (torch.cat([theirs[0], torch.zeros_like(theirs[0]), theirs[1]]),),
     lambda ours: (ours[0].chunk(3)[0], ours[0].chunk(3)[2]),
 )
-
-# Theirs is one table with the three rows of prefix tokens at the end.
-_WITH_PAIRS = Functions(
-    lambda theirs: (theirs[0][:-3], theirs[0][-3:]),
-    lambda ours: (torch.cat([*ours]),),
-)
-
 
 def _decoder(model: SimMIM) -> tuple[Rule, ...]:
     """Theirs is a convolution of 1x1 and a pixel shuffle, whose channel is the slowest; ours is a Linear with the channel fastest."""
@@ -42,48 +34,21 @@ def _decoder(model: SimMIM) -> tuple[Rule, ...]:
     )
 
 
-def _table_index(bias: ClassRelativeBias) -> Tensor:
-    """Where in the whole table the bias of each pair of tokens stands, the class token first: ``(1 + H*W, 1 + H*W)``."""
-    places, device = bias.patches.table.shape[0], bias.pairs.device
-    table = torch.arange(places, device=device).view(1, -1, 2 * bias.patches.grid[1] - 1)
-    index = pad_prefix(pairwise(table), 1)[0]
-    index[0, :], index[:, 0], index[0, 0] = places, places + 1, places + 2
-    return index
-
-
 _BLOCK = (
     Rule("gamma_1", "shortcut1.scale.weight"),
     Rule("gamma_2", "shortcut2.scale.weight"),
     Rule(("attn.q_bias", "attn.v_bias"), "attn.qkv.bias", _WITHOUT_KEY_BIAS),
-    Rule(
-        "attn.relative_position_bias_table",
-        ("attn.position_bias.patches.table", "attn.position_bias.pairs"),
-        _WITH_PAIRS,
-    ),
+    own_bias("attn.relative_position_bias_table"),
     Rule("{p}", "{p}"),
 )
 
 
 def _shared_bias(model: SimMIM) -> Table:
     """The table that theirs shares between the blocks; every block of ours has a copy."""
-    copies = [
-        place.removesuffix(".bias.pairs")
-        for place in addresses(model)
-        if place.endswith(".attn.position_bias.bias.pairs")
-    ]
-    if not copies:
-        return ()
-    each = Functions(
-        lambda theirs: _WITH_PAIRS.forward(theirs) * len(copies),
-        lambda ours: Tied(len(copies)).forward(
-            tuple(_WITH_PAIRS.inverse(ours[i : i + 2])[0] for i in range(0, len(ours), 2))
-        ),
-    )
-    ours = tuple(f"{copy}.bias.{part}" for copy in copies for part in ("patches.table", "pairs"))
-    return (
-        Rule("encoder.rel_pos_bias.relative_position_bias_table", ours, each),
-        Computed("encoder.rel_pos_bias.relative_position_index", at=ours[1], function=_table_index),
-    )
+    copies = [place.removesuffix(".pairs") for place in addresses(model) if place.endswith(".attn.position_bias.bias.pairs")]
+    rules = shared_bias(model, "encoder.rel_pos_bias.relative_position_bias_table", copies)
+    index = "encoder.rel_pos_bias.relative_position_index"
+    return (*rules, *(Computed(index, at=f"{copy}.pairs", function=table_index) for copy in copies[:1]))
 
 
 def official(model: SimMIM) -> Table:
@@ -98,7 +63,7 @@ def official(model: SimMIM) -> Table:
         Computed(
             "encoder.blocks.{b}.attn.relative_position_index",
             at="encoder.stages.0.blocks.{b}.attn.position_bias.pairs",
-            function=_table_index,
+            function=table_index,
         ),
         Rule("encoder.norm.{p}", "encoder.norm.{p}"),
         *_decoder(model),

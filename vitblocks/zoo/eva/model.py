@@ -141,6 +141,7 @@ def _variants() -> Variants:
     giant = (1408, 40, 16, 6144)
     rows: tuple[tuple[str, int, int, tuple[int, int, int, int], int, dict[str, Any]], ...] = (
         ("eva_giant_patch14_224", 14, 224, giant, 1000, {}),
+        ("eva_giant_patch14_336", 14, 336, giant, 1000, {}),
         ("eva_giant_patch14_560", 14, 560, giant, 1000, {}),
         ("eva_giant_patch14_clip_224", 14, 224, giant, 1024, {"pool": "cls"}),
         ("eva02_tiny_patch14_224", 14, 224, (192, 12, 3, 512), 0, small),

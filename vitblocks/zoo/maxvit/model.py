@@ -234,7 +234,7 @@ VARIANTS: Variants = {
     **{
         f"maxvit_{size}_tf_{image_size}": _tf(size, stem, image_size)
         for size, stem in {"tiny": 64, "small": 64, "base": 64, "large": 128, "xlarge": 192}.items()
-        for image_size in (224, 512)
+        for image_size in (224, 384, 512)
     },
     "maxvit_nano_rw_256": _rw("nano", 32, 256, log_spaced=False),
     "maxvit_tiny_rw_224": _rw("tiny", 32, 224, log_spaced=False),

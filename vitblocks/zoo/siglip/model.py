@@ -117,26 +117,20 @@ def _variants() -> Variants:
         "giantopt": {"dim": 1536, "depth": 40, "heads": 16, "mlp_dim": 6144},
     }
     towers = (
-        ("base", 16, 224),
-        ("base", 16, 512),
-        ("base", 32, 256),
-        ("large", 16, 256),
-        ("large", 16, 512),
-        ("so400m", 14, 224),
-        ("so400m", 14, 384),
-        ("so400m", 14, 896),
-        ("so400m", 16, 256),
-        ("so400m", 16, 512),
-        ("giantopt", 16, 256),
-        ("giantopt", 16, 384),
+        ("base", 16, (224, 256, 384, 512)),
+        ("base", 32, (256,)),
+        ("large", 16, (256, 384, 512)),
+        ("so400m", 14, (224, 378, 384, 448, 896)),
+        ("so400m", 16, (256, 384, 512)),
+        ("giantopt", 16, (256, 384)),
     )
     table: Variants = {}
-    for width, patch, size in towers:
+    for width, patch, size in ((width, patch, size) for width, patch, sizes in towers for size in sizes):
         options: dict[str, Any] = {"image_size": size, "patch_size": patch, "num_classes": 0, **widths[width]}
         if size % patch:
             options["remainder"] = "drop"
         for kind, pool in (("siglip", "map"), ("siglip_gap", "mean")):
-            if (kind, size, patch) in (("siglip", 896, 14), ("siglip_gap", 384, 14)):
+            if kind == "siglip" and size in (448, 896):
                 continue  # never published
             table[f"vit_{width}_patch{patch}_{kind}_{size}"] = Variant(SigLIP, {**options, "pool": pool})
     return table

@@ -1,0 +1,153 @@
+"""Key maps of BEiT."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ...checkpoint.address import addresses
+from ...checkpoint.rules import Computed, KeyMap, Rule, Table, within
+from ...checkpoint.transforms import Concat, Functions, Tied
+from ...position import ClassRelativeBias
+from ...position.relative_bias import pad_prefix, pairwise
+from ...prefix import MaskToken
+from ..eva.layouts import FUSED
+from ..vit import layouts as vit
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from .model import BEiT
+
+WITH_PAIRS = Functions(
+    lambda theirs: (theirs[0][:-3], theirs[0][-3:]),
+    lambda ours: (torch.cat([*ours]),),
+)
+"""Theirs is one table with the three rows of prefix tokens at the end."""
+
+
+def own_bias(theirs: str, ours: str = "attn.position_bias", also: str = "") -> Rule:
+    """The relative positions of a block."""
+    return Rule(theirs, (f"{ours}.patches.table", f"{ours}.pairs"), WITH_PAIRS, also=also)
+
+
+def shared_bias(model: nn.Module, theirs: str, places: list[str], also: str = "") -> tuple[Rule, ...]:
+    """The one table of theirs that all blocks share; ours are those at ``places``, one weight or copies of it."""
+    if not places:
+        return ()
+    each = Functions(
+        lambda theirs: WITH_PAIRS.forward(theirs) * len(places),
+        lambda ours: Tied(len(places)).forward(
+            tuple(WITH_PAIRS.inverse(ours[i : i + 2])[0] for i in range(0, len(ours), 2))
+        ),
+    )
+    return (Rule(theirs, tuple(f"{place}.{part}" for place in places for part in ("patches.table", "pairs")), each, also),)
+
+
+def table_index(bias: ClassRelativeBias) -> Tensor:
+    """Where in the whole table the bias of each pair of tokens stands, the class token first: ``(1 + H*W, 1 + H*W)``."""
+    places, device = bias.patches.table.shape[0], bias.pairs.device
+    table = torch.arange(places, device=device).view(1, -1, 2 * bias.patches.grid[1] - 1)
+    index = pad_prefix(pairwise(table), 1)[0]
+    index[0, :], index[:, 0], index[0, 0] = places, places + 1, places + 2
+    return index
+
+
+def _shared_places(model: BEiT) -> list[str]:
+    """Where blocks have one bias, all of them or none; a model of one block has its own."""
+    biases = [getattr(getattr(block, "attn", None), "position_bias", None) for _, block in model.blocks()]
+    if len(biases) < 2 or any(bias is None or bias is not biases[0] for bias in biases):
+        return []
+    return [place.removesuffix(".pairs") for place in addresses(model) if place.endswith(".attn.position_bias.pairs")]
+
+
+def _mask(model: BEiT, theirs: str) -> Rule | Computed:
+    """The mask token, which files of models that have none may carry."""
+    masked = any(isinstance(part, MaskToken) for part in model.modules())
+    return Rule(theirs, "stages.0.mask_token.token") if masked else Computed(theirs)
+
+
+def timm(model: BEiT) -> Table:
+    """timm's Beit; the authors' code of BEiT and BEiT v2 has the same names."""
+    block = (
+        *FUSED,
+        own_bias("attn.relative_position_bias_table"),
+        Rule("gamma_1", "shortcut1.scale.weight"),
+        Rule("gamma_2", "shortcut2.scale.weight"),
+        Rule("{p}", "{p}"),
+    )
+    return (
+        *shared_bias(model, "rel_pos_bias.relative_position_bias_table", _shared_places(model)),
+        _mask(model, "mask_token"),
+        Computed("rel_pos_bias.relative_position_index"),
+        Computed("blocks.{b}.attn.relative_position_index"),
+        *within("blocks.{b}", "stages.0.blocks.{b}", block),
+        *vit.timm(model),
+    )
+
+
+def _hf_block() -> tuple[Rule, ...]:
+    names, inner = ("query", "key", "value"), "attention.attention"
+
+    def projection(kind: str, index: int) -> dict[str, str]:
+        return {"theirs": f"{inner}.{names[index]}.{kind}", "also": f"attention.{'qkv'[index]}_proj.{kind}"}
+
+    weights = [projection("weight", i) for i in range(3)]
+    return (
+        Rule(
+            tuple(weight["theirs"] for weight in weights),
+            "attn.qkv.linear.weight",
+            Concat(3),
+            also=tuple(weight["also"] for weight in weights),
+        ),
+        Rule(**projection("bias", 0), ours="attn.qkv.q_bias"),
+        Rule(**projection("bias", 2), ours="attn.qkv.v_bias"),
+        own_bias(
+            f"{inner}.relative_position_bias.relative_position_bias_table",
+            also="relative_position_bias.relative_position_bias_table",
+        ),
+        Rule("attention.output.dense.{p}", "attn.proj.{p}", also="attention.o_proj.{p}"),
+        Rule("lambda_1", "shortcut1.scale.weight"),
+        Rule("lambda_2", "shortcut2.scale.weight"),
+        Rule("layernorm_before.{p}", "norm1.{p}"),
+        Rule("layernorm_after.{p}", "norm2.{p}"),
+        Rule("intermediate.dense.{p}", "mlp.fc1.{p}", also="mlp.fc1.{p}"),
+        Rule("output.dense.{p}", "mlp.fc2.{p}", also="mlp.fc2.{p}"),
+    )
+
+
+def hf_beit(model: BEiT, prefix: str) -> Table:
+    """Hugging Face's BeitForImageClassification with the prefix ``beit.``, its BeitModel with none."""
+    table = "relative_position_bias_table"
+    index = "relative_position_bias.relative_position_index"
+    return (
+        *shared_bias(
+            model,
+            f"{prefix}encoder.relative_position_bias.{table}",
+            _shared_places(model),
+            also=f"{prefix}shared_position_bias.{table}",
+        ),
+        Computed(f"{prefix}encoder.{index}"),
+        Computed(f"{prefix}encoder.layer.{{b}}.attention.attention.{index}"),
+        _mask(model, f"{prefix}embeddings.mask_token"),
+        Rule(f"{prefix}embeddings.cls_token", "stages.0.class_token.token"),
+        Rule(f"{prefix}embeddings.position_embeddings", "stages.0.learned_position.table"),
+        Rule(f"{prefix}embeddings.patch_embeddings.projection.{{p}}", "embed.conv.{p}"),
+        *within(f"{prefix}encoder.layer.{{b}}", "stages.0.blocks.{b}", _hf_block(), also=f"{prefix}layers.{{b}}"),
+        Rule(f"{prefix}layernorm.{{p}}", "norm.{p}"),
+        Rule(f"{prefix}pooler.layernorm.{{p}}", "pool.norm.{p}"),
+        Rule("classifier.{p}", "head.{p}"),
+    )
+
+
+def hf(model: BEiT) -> Table:
+    """Hugging Face's BeitForImageClassification, or of a model without classes its BeitModel.
+
+    Their norms have an epsilon of 1e-12: build the model with ``norm=layer_norm(1e-12)``.
+    """
+    return hf_beit(model, "beit." if any(True for _ in model.head.parameters()) else "")
+
+
+LAYOUTS: dict[str, KeyMap] = {"timm": timm, "hf": hf}
