@@ -27,6 +27,7 @@ from ..zoo.tiny import TINY
 from .test_record import ATTENDING, image, no_hooks
 
 GLOBAL = [
+    "BEiT",
     "CCT",
     "CLIP",
     "CompactViT",
@@ -36,6 +37,7 @@ GLOBAL = [
     "DistillableViT",
     "EVA",
     "LocalViT",
+    "RoPEViT",
     "ViT",
     "ViTLite",
 ]

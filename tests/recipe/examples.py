@@ -38,6 +38,8 @@ from vitblocks.grid import num_prefix
 from vitblocks.objectives.views import ColorAugmentation, RandomCrop
 from vitblocks.pool import PrefixMeanPool
 from vitblocks.position import (
+    ClassRelativeBias,
+    resize_offsets_as_transformers,
     resize_table,
     resize_table_as_dino,
     resize_table_as_timm,
@@ -76,6 +78,14 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     ),
     "DINOv3, other options": lambda: vit(
         zoo.DINOv3, pool="mean", mask_token=True, feedforward=GatedMlp, activation=nn.SiLU
+    ),
+    "BEiT, other options": lambda: vit(
+        zoo.BEiT,
+        pool="cls",
+        absolute_positions=True,
+        shared_bias=True,
+        mask_token=True,
+        bias_factory=partial(ClassRelativeBias, resize=resize_offsets_as_transformers),
     ),
     "EVA, post-norm": lambda: vit(zoo.EVA, pool="cls", block=ResidualPostNormBlock),
     "SigLIP, mean": lambda: vit(zoo.SigLIP, pool="mean", embed=ConvEmbed(8, 16, bias=False)),

@@ -28,8 +28,6 @@ def test_larger_patches_of_the_same_picture_give_the_same_tokens() -> None:
     load(other, export(model, "timm"), layout="timm", adapt={"patch_size": "pseudo-inverse"})
     patches = torch.randn(16, 3, 8, 8)
     larger = torch.nn.functional.interpolate(patches, size=(16, 16), mode="bicubic", antialias=True)
-    pictures = (
-        rearrange(each, "(h w) c y x -> 1 c (h y) (w x)", h=4) for each in (patches, larger)
-    )
+    pictures = (rearrange(each, "(h w) c y x -> 1 c (h y) (w x)", h=4) for each in (patches, larger))
     (one, _), (two, _) = (net.embed(picture) for net, picture in zip((model, other), pictures, strict=True))
     torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-4)

@@ -89,7 +89,7 @@ class RelativeBias(nn.Module):
         return [(rows // 2 + 1, columns // 2 + 1) for rows, columns in odd]
 
     def resized(self, table: Tensor, grid: tuple[int, int], how: Resize | None = None) -> Tensor:
-        """A table that was made for ``grid`` as one for this part's grid: by its own ``resize``, or bicubic, all offsets stretched to all."""
+        """A table that was made for ``grid`` as one for this part's grid: by its own ``resize``, or bicubic, all stretched to all."""
         image = rearrange(table, "(h w) heads -> 1 heads h w", h=2 * grid[0] - 1)
         size = (2 * self.grid[0] - 1, 2 * self.grid[1] - 1)
         return rearrange((self.resize or resize_table)(image, size), "1 heads h w -> (h w) heads")

@@ -80,7 +80,7 @@ class Rotary2d(nn.Module):
         return index if own is None else index / size * own
 
     def angles(self, grid: Grid, like: Tensor) -> Tensor:
-        """The angle of each pair of channels, in float32 or better: ``(H*W, head_dim / 2)``, of mixed ones ``(heads, H*W, head_dim / 2)``."""
+        """The angle of each pair of channels, in float32 or better: ``(H*W, head_dim / 2)``, of mixed ones for each head before that."""
         height, width = image_grid(grid, "Rotary2d")
         like = like if like.itemsize >= 4 else like.float()
         own = (None, None) if self.grid is None else self.grid

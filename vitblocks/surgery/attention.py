@@ -63,8 +63,10 @@ def keep_positions(old: Attention, new: Attention, options: Options) -> None:
     """Position parts that mean the same in the new attention."""
     if "position_bias" not in options and old.steps is not None and old.steps == new.steps:
         new.position_bias = deepcopy(old.position_bias)
-    # Rotations depend on offsets alone and have no size of their own.
-    if "rotary" not in options and isinstance(old, SelfAttention) and isinstance(new, SelfAttention):
+    # Rotations depend on offsets alone and have no size of their own, but for the heads of mixed ones.
+    if "rotary" in options or not (isinstance(old, SelfAttention) and isinstance(new, SelfAttention)):
+        return
+    if new.among_tokens and getattr(old.rotary, "mixed_heads", None) in (None, new.heads):
         new.rotary = deepcopy(old.rotary)
 
 

@@ -54,7 +54,9 @@ def timm(config: Config) -> BEiT:
 
 def hf(config: Config) -> BEiT:
     """What is asked of the backbone class, of segmentation or of training alone does not matter."""
-    config.unaffected_by("vocab_size", "pool_scales", "use_auxiliary_head", "auxiliary_loss_weight", "auxiliary_channels")
+    config.unaffected_by(
+        "vocab_size", "pool_scales", "use_auxiliary_head", "auxiliary_loss_weight", "auxiliary_channels"
+    )
     config.unaffected_by("auxiliary_num_convs", "auxiliary_concat_input", "semantic_loss_ignore_index", "add_fpn")
     config.unaffected_by("reshape_hidden_states", "stage_names", "out_features", "out_indices")
     own = config.get("use_relative_position_bias", False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from einops import rearrange
@@ -34,7 +34,7 @@ def flexivit(config: Config) -> ViT:
 class Tables(nn.Module):
     """What the case feeds, under names of its own."""
 
-    THEIRS = {
+    THEIRS: ClassVar[dict[str, str]] = {
         "patches": "patch_embed.proj.weight",
         "positions": "pos_embed",
         "map_positions": "pos_embed_nhwc",
@@ -42,7 +42,7 @@ class Tables(nn.Module):
         "swin_offsets": "swin.relative_position_bias_table",
         "maxvit_offsets": "tf.relative_position_bias_table",
     }
-    layouts: dict[str, KeyMap] = {"timm": tuple(Rule(theirs, ours) for ours, theirs in THEIRS.items())}
+    layouts: ClassVar[dict[str, KeyMap]] = {"timm": tuple(Rule(theirs, ours) for ours, theirs in THEIRS.items())}
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         super().__init__()

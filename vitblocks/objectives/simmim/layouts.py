@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from ...checkpoint.address import addresses
 from ...checkpoint.block import HF_BLOCK
@@ -22,6 +21,7 @@ _WITHOUT_KEY_BIAS = Functions(
     lambda theirs: (torch.cat([theirs[0], torch.zeros_like(theirs[0]), theirs[1]]),),
     lambda ours: (ours[0].chunk(3)[0], ours[0].chunk(3)[2]),
 )
+
 
 def _decoder(model: SimMIM) -> tuple[Rule, ...]:
     """Theirs is a convolution of 1x1 and a pixel shuffle, whose channel is the slowest; ours is a Linear with the channel fastest."""
@@ -45,7 +45,9 @@ _BLOCK = (
 
 def _shared_bias(model: SimMIM) -> Table:
     """The table that theirs shares between the blocks; every block of ours has a copy."""
-    copies = [place.removesuffix(".pairs") for place in addresses(model) if place.endswith(".attn.position_bias.bias.pairs")]
+    copies = [
+        place.removesuffix(".pairs") for place in addresses(model) if place.endswith(".attn.position_bias.bias.pairs")
+    ]
     rules = shared_bias(model, "encoder.rel_pos_bias.relative_position_bias_table", copies)
     index = "encoder.rel_pos_bias.relative_position_index"
     return (*rules, *(Computed(index, at=f"{copy}.pairs", function=table_index) for copy in copies[:1]))

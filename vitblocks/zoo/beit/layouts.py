@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ...checkpoint.address import addresses
+from ...checkpoint.block import HF_BLOCK
 from ...checkpoint.rules import Computed, KeyMap, Rule, Table, within
 from ...checkpoint.transforms import Concat, Functions, Tied
 from ...position import ClassRelativeBias
@@ -43,7 +44,9 @@ def shared_bias(model: nn.Module, theirs: str, places: list[str], also: str = ""
             tuple(WITH_PAIRS.inverse(ours[i : i + 2])[0] for i in range(0, len(ours), 2))
         ),
     )
-    return (Rule(theirs, tuple(f"{place}.{part}" for place in places for part in ("patches.table", "pairs")), each, also),)
+    return (
+        Rule(theirs, tuple(f"{place}.{part}" for place in places for part in ("patches.table", "pairs")), each, also),
+    )
 
 
 def table_index(bias: ClassRelativeBias) -> Tensor:
@@ -88,34 +91,25 @@ def timm(model: BEiT) -> Table:
     )
 
 
-def _hf_block() -> tuple[Rule, ...]:
-    names, inner = ("query", "key", "value"), "attention.attention"
+_THEIRS = "attention.attention"
 
-    def projection(kind: str, index: int) -> dict[str, str]:
-        return {"theirs": f"{inner}.{names[index]}.{kind}", "also": f"attention.{'qkv'[index]}_proj.{kind}"}
-
-    weights = [projection("weight", i) for i in range(3)]
-    return (
-        Rule(
-            tuple(weight["theirs"] for weight in weights),
-            "attn.qkv.linear.weight",
-            Concat(3),
-            also=tuple(weight["also"] for weight in weights),
-        ),
-        Rule(**projection("bias", 0), ours="attn.qkv.q_bias"),
-        Rule(**projection("bias", 2), ours="attn.qkv.v_bias"),
-        own_bias(
-            f"{inner}.relative_position_bias.relative_position_bias_table",
-            also="relative_position_bias.relative_position_bias_table",
-        ),
-        Rule("attention.output.dense.{p}", "attn.proj.{p}", also="attention.o_proj.{p}"),
-        Rule("lambda_1", "shortcut1.scale.weight"),
-        Rule("lambda_2", "shortcut2.scale.weight"),
-        Rule("layernorm_before.{p}", "norm1.{p}"),
-        Rule("layernorm_after.{p}", "norm2.{p}"),
-        Rule("intermediate.dense.{p}", "mlp.fc1.{p}", also="mlp.fc1.{p}"),
-        Rule("output.dense.{p}", "mlp.fc2.{p}", also="mlp.fc2.{p}"),
-    )
+_HF_BLOCK = (
+    Rule(
+        tuple(f"{_THEIRS}.{name}.weight" for name in ("query", "key", "value")),
+        "attn.qkv.linear.weight",
+        Concat(3),
+        also=tuple(f"attention.{name}_proj.weight" for name in "qkv"),
+    ),
+    Rule(f"{_THEIRS}.query.bias", "attn.qkv.q_bias", also="attention.q_proj.bias"),
+    Rule(f"{_THEIRS}.value.bias", "attn.qkv.v_bias", also="attention.v_proj.bias"),
+    own_bias(
+        f"{_THEIRS}.relative_position_bias.relative_position_bias_table",
+        also="relative_position_bias.relative_position_bias_table",
+    ),
+    Rule("lambda_1", "shortcut1.scale.weight"),
+    Rule("lambda_2", "shortcut2.scale.weight"),
+    *HF_BLOCK,
+)
 
 
 def hf_beit(model: BEiT, prefix: str) -> Table:
@@ -135,7 +129,7 @@ def hf_beit(model: BEiT, prefix: str) -> Table:
         Rule(f"{prefix}embeddings.cls_token", "stages.0.class_token.token"),
         Rule(f"{prefix}embeddings.position_embeddings", "stages.0.learned_position.table"),
         Rule(f"{prefix}embeddings.patch_embeddings.projection.{{p}}", "embed.conv.{p}"),
-        *within(f"{prefix}encoder.layer.{{b}}", "stages.0.blocks.{b}", _hf_block(), also=f"{prefix}layers.{{b}}"),
+        *within(f"{prefix}encoder.layer.{{b}}", "stages.0.blocks.{b}", _HF_BLOCK, also=f"{prefix}layers.{{b}}"),
         Rule(f"{prefix}layernorm.{{p}}", "norm.{p}"),
         Rule(f"{prefix}pooler.layernorm.{{p}}", "pool.norm.{p}"),
         Rule("classifier.{p}", "head.{p}"),

@@ -31,6 +31,8 @@ from .layouts import LAYOUTS
 
 BiasFactory = Callable[[int, tuple[int, int]], nn.Module]
 
+_AS_THE_AUTHORS = partial(ClassRelativeBias, resize=resize_offsets_as_beit)
+
 
 @part
 class BEiT(Model):
@@ -46,7 +48,7 @@ class BEiT(Model):
         pool: ``"mean"`` norms the mean of the patches; ``"cls"`` reads the class token after the norm.
         bias_factory: of each block's relative positions, called with heads and grid: with the offsets of other grids as the authors' code
             and timm have it, or ``partial(ClassRelativeBias, resize=resize_offsets_as_transformers)``; None for none.
-        shared_bias: whether all blocks have one and the same, as in the authors' pre-training.
+        shared_bias: whether all blocks have one and the same, as in the authors' pre-training. A swap gives each its own copy.
         absolute_positions: whether class token and patches have learned positions, too.
         mask_token: whether to carry the token that stood for masked patches, which no output depends on.
         channels: of the image.
@@ -76,7 +78,7 @@ class BEiT(Model):
         heads: int,
         mlp_dim: int,
         pool: Literal["cls", "mean"] = "mean",
-        bias_factory: BiasFactory | None = partial(ClassRelativeBias, resize=resize_offsets_as_beit),
+        bias_factory: BiasFactory | None = _AS_THE_AUTHORS,
         shared_bias: bool = False,
         absolute_positions: bool = False,
         mask_token: bool = False,
@@ -155,7 +157,8 @@ def _variants() -> Variants:
         ("beitv2_large_patch16", 224, large),
     )
     return {
-        f"{name}_{size}": Variant(BEiT, {"image_size": size, "patch_size": 16, **options}) for name, size, options in rows
+        f"{name}_{size}": Variant(BEiT, {"image_size": size, "patch_size": 16, **options})
+        for name, size, options in rows
     }
 
 

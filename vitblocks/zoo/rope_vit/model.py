@@ -28,6 +28,8 @@ from ..sizes import patch_grid
 from ..vit import BlockOptions, vit_blocks
 from .layouts import LAYOUTS
 
+_AXIAL = partial(Rotary2d, first="column")
+
 
 @part
 class RoPEViT(Model):
@@ -74,7 +76,7 @@ class RoPEViT(Model):
         heads: int,
         mlp_dim: int,
         pool: Literal["cls", "mean"] = "cls",
-        positions_rotary: Callable[[int], nn.Module] = partial(Rotary2d, first="column"),
+        positions_rotary: Callable[[int], nn.Module] = _AXIAL,
         absolute_positions: bool = False,
         registers: int = 0,
         key_bias: bool = True,
