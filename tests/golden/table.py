@@ -7,6 +7,7 @@ import sys
 
 from .case import Case
 from .check import TOLERANCE, build, errors, tolerance
+from .disagreements import section
 
 HEAD = """# Equal to the published code
 
@@ -42,6 +43,7 @@ def main() -> int:
     parser.add_argument("files", nargs="+", metavar="FILE.json")
     files = sorted(parser.parse_args().files)
     print(HEAD.format(tolerance=TOLERANCE) + "\n".join(row(path) for path in files))
+    print(section())
     return 0
 
 
