@@ -96,13 +96,31 @@ class Preprocessing:
             if not image:
                 raise ValueError("image must be an image or a list of at least one")
             return torch.stack([self(one) for one in image])
-        pixels = self._resized(_opened(image).convert("L" if self.channels == "grey" else "RGB"))
+        return self.normalized(self.pixels(image))
+
+    def pixels(self, image: Any, box: tuple[int, int, int, int] | None = None) -> Tensor:
+        """One image as bytes ``(C, height, width)``, not yet scaled and normalised.
+
+        Args:
+            image: see :meth:`__call__`.
+            box: what of the image is taken in place of the usual, by its (left, top, right, bottom).
+        """
+        upright = _eight_bits(opened(image)).convert("L" if self.channels == "grey" else "RGB")
+        if box is None:
+            pixels = self._resized(upright)
+        else:
+            from PIL import Image as pil
+
+            pixels = upright.resize(self.size[::-1], pil.Resampling[self.interpolation.upper()], box=box)
         tensor = torch.frombuffer(bytearray(pixels.tobytes()), dtype=torch.uint8)
         tensor = rearrange(tensor, "(h w c) -> c h w", h=pixels.height, w=pixels.width)
-        if self.channels == "bgr":
-            tensor = tensor.flip(0)
-        mean, std = (rearrange(torch.tensor(x), "c -> c 1 1") for x in (self.mean, self.std))
-        return (tensor.float() / 255 - mean) / std
+        return tensor.flip(0) if self.channels == "bgr" else tensor
+
+    def normalized(self, pixels: Tensor) -> Tensor:
+        """Bytes ``(..., C, H, W)``, or floats from 0 to 1, as the model takes them: floats, normalised."""
+        mean, std = (rearrange(torch.tensor(x, device=pixels.device), "c -> c 1 1") for x in (self.mean, self.std))
+        scaled = pixels if pixels.is_floating_point() else pixels.float() / 255
+        return (scaled - mean) / std
 
     def _resized(self, image: Image) -> Image:
         from PIL import Image as pil
@@ -166,7 +184,14 @@ def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _opened(image: Any) -> Image:
+def _eight_bits(image: Image) -> Image:
+    """An image of 16 bits by its higher byte, which Pillow would clip to the lower one."""
+    if image.mode.startswith("I;16") or image.mode == "I":
+        return image.convert("I").point(lambda value: value * (1 / 257)).convert("L")
+    return image
+
+
+def opened(image: Any) -> Image:
     """A PIL image of whatever stands for one."""
     try:
         from PIL import Image as pil, ImageOps
