@@ -36,8 +36,6 @@ class Rotary2d(nn.Module):
         mixed_heads: attention heads of mixed ones; None for axial ones.
     """
 
-    undecayed = ("frequencies",)
-
     def __init__(
         self,
         head_dim: int,
@@ -64,6 +62,10 @@ class Rotary2d(nn.Module):
         self.first = first
         self.mixed_heads = mixed_heads
         self.frequencies = None if mixed_heads is None else nn.Parameter(self._start(mixed_heads))
+
+    @property
+    def undecayed(self) -> tuple[str, ...]:
+        return () if self.frequencies is None else ("frequencies",)
 
     def _start(self, heads: int) -> Tensor:
         """Frequencies ``(2, heads, head_dim / 2)`` of both axes: those of axial positions, each head's axes turned by an angle."""
