@@ -50,6 +50,8 @@ FILES: dict[str, Options] = {
     "SiglipForImageClassification": towers(VIT),
     "Siglip2VisionModel": PATCHES,
     "Siglip2ForImageClassification": towers(PATCHES),
+    "BeitModel": {**VIT, "use_shared_relative_position_bias": True},
+    "BeitForImageClassification": {**VIT, "use_relative_position_bias": True, "use_mask_token": True},
     "Swinv2Model": SWIN,
     "Swinv2ForImageClassification": SWIN,
 }
@@ -132,6 +134,7 @@ def test_the_tower_of_images_of_a_model_of_both(
         ("DINOv3ViTModel", {"key_bias": True}, "key_bias must be False, got True"),
         ("DINOv3ViTModel", {"query_bias": False}, "value_bias must be False, got True"),
         ("Siglip2VisionModel", {"num_patches": 12}, "num_patches must be a square, got 12"),
+        ("BeitModel", {"use_relative_position_bias": True}, "use_shared_relative_position_bias must be False beside"),
         ("Swinv2Model", {"use_absolute_embeddings": True}, "use_absolute_embeddings must be False, got True"),
     ],
 )

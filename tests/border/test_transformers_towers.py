@@ -112,6 +112,37 @@ def test_what_towers_have_no_part_for() -> None:
         adopt(theirs)
 
 
+BEITS: dict[str, Options] = {
+    "plain": {},
+    "7 classes, 1 channel, relative positions": {**SEVEN, "use_relative_position_bias": True, "use_mask_token": True},
+    "shared relative positions, class token": {
+        "use_shared_relative_position_bias": True,
+        "use_absolute_position_embeddings": True,
+        "use_mean_pooling": False,
+        "layer_scale_init_value": 0.0,
+    },
+    "rectangle": {"image_size": (32, 48), "use_relative_position_bias": True},
+    "pixels beyond whole patches": {"image_size": 36, "hidden_act": "relu", "layer_norm_eps": 1e-4},
+}
+
+
+@pytest.mark.parametrize("options", BEITS.values(), ids=BEITS)
+@pytest.mark.parametrize("name", ["BeitModel", "BeitForImageClassification"])
+def test_beit(name: str, options: Options) -> None:
+    check(partial(made, name, **VIT | options), sizes=2)
+
+
+@pytest.mark.parametrize("use_mean_pooling", [True, False])
+def test_beit_without_its_pooler(use_mean_pooling: bool) -> None:
+    check(partial(made, "BeitModel", **VIT, add_pooling_layer=False, use_mean_pooling=use_mean_pooling), sizes=2)
+
+
+def test_what_beit_has_no_part_for() -> None:
+    both = {"use_relative_position_bias": True, "use_shared_relative_position_bias": True}
+    with pytest.raises(ValueError, match="BeitModel has relative_position_bias beside shared_position_bias"):
+        adopt(made("BeitModel", **VIT, **both))
+
+
 SWINS: dict[str, Options] = {
     "plain": {},
     "7 classes, 1 channel": SEVEN,

@@ -27,7 +27,9 @@ from ...registry import Variant, Variants, part
 from ...residual import drop_path_schedule
 from ..sizes import patch_grid
 from ..vit import BranchOptions, vit_blocks
+from .configs import CONFIGS
 from .layouts import LAYOUTS
+from .origins import ORIGINS
 
 BiasFactory = Callable[[int, tuple[int, int]], nn.Module]
 
@@ -66,6 +68,8 @@ class BEiT(Model):
     """
 
     layouts = LAYOUTS
+    origins = ORIGINS
+    configs = CONFIGS
 
     def __init__(
         self,
