@@ -91,6 +91,7 @@ from .inspect import (
     class_attention_map,
     extract,
     gradient_rollout,
+    intervene,
     record_attention,
     summary,
 )
@@ -307,6 +308,7 @@ __all__ = [
     "folding",
     "gradient_rollout",
     "inspect",
+    "intervene",
     "layer_norm",
     "linear_head",
     "list_models",

@@ -49,6 +49,7 @@ class Mlp(nn.Module):
     reads = ("fc1",)
     activated = ("fc1", "act", "fc2")
     writes = "fc2"
+    hidden_into = "fc2"
 
     def __init__(
         self,
@@ -82,6 +83,7 @@ class GatedMlp(nn.Module):
     reads = ("gate", "fc1")
     writes = "fc2"
     normed: ClassVar = {"norm": "fc2"}
+    hidden_into = "fc2"
 
     @property
     def activated(self) -> tuple[str, ...] | None:
@@ -183,6 +185,7 @@ class ConvFeedForward(nn.Module):
     reads = ("conv1",)
     chained: ClassVar = {"conv1": "norm1", "conv": "norm", "conv2": "norm2"}
     writes = "norm2"
+    hidden_into = "conv2"
 
     def __init__(
         self,

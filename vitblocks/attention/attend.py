@@ -125,6 +125,7 @@ class SoftmaxAttend(Attend):
     """Scaled dot-product attention (arXiv:1706.03762, eq. 1), by ``F.scaled_dot_product_attention``."""
 
     hides_keys = True
+    weighs_logits = True
 
     def weights(self, q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
         return hide_keys(self.logits(q, k, bias).softmax(dim=-1), bias)

@@ -30,6 +30,7 @@ class CosineAttend(Attend):
     """
 
     hides_keys = True
+    weighs_logits = True
     undecayed = ("logit_scale",)
 
     def __init__(self, heads: int, *, dropout: float = 0.0) -> None:

@@ -29,6 +29,7 @@ class ReAttend(Attend):
     """
 
     hides_keys = True
+    weighs_logits = True
     chained: ClassVar = {"mix": "norm"}
 
     def __init__(

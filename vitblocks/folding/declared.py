@@ -19,6 +19,9 @@ names are those of children:
 - ``adds_positions = True``: ``forward(x, grid)`` adds what ``positions(grid)`` gives, for ``num_prefix`` prefix tokens.
 - ``idle_in_eval = True``: in evaluation the part gives what it is given.
 - ``undecayed = ("token",)``: these parameters of its own are not to shrink by weight decay.
+- ``hidden_into = "fc2"``: the part's hidden channels are what this child reads.
+- ``weighs_logits = True``: an Attend's weights are made of what its method ``logits`` gives, and of nothing else that queries and keys say.
+- ``calls_parts_of = "attn"``: the part does not call this attention, but the parts that it is made of.
 
 A property may say it, where it depends on how the part was made; a child that is None is passed over. A part that says nothing is left
 alone. What a class says holds for its subclasses as long as they only construct it in another way: one that defines a method or another
@@ -48,6 +51,9 @@ DECLARATIONS: dict[str, type] = {
     "adds_positions": bool,
     "idle_in_eval": bool,
     "undecayed": tuple,
+    "hidden_into": str,
+    "weighs_logits": bool,
+    "calls_parts_of": str,
 }
 """What a part may declare, and as what."""
 

@@ -92,23 +92,23 @@ def extract(
     chosen = select_modules(model, layers)
     keeper = _Keeper(model, frozenset(chosen), device, detach, stop)
     handles = []
-    with uncompiled(), follow(parts.values()) as stack:
-        try:
-            handles += [module.register_forward_hook(in_this_thread(keeper.seen.note)) for module in parts.values()]
-            # Before the hooks that end a call, so that a module finds its own call under way.
-            handles += [
-                module.register_forward_hook(in_this_thread(keeper.hook(name, stack)), prepend=True)
-                for name, module in chosen.items()
-            ]
+    stack: list[Frame] = []
+    try:
+        # Before the hooks that end a call, so that a module finds its own call under way, and behind those that change what it gives.
+        handles += [
+            module.register_forward_hook(in_this_thread(keeper.hook(name, stack))) for name, module in chosen.items()
+        ]
+        handles += [module.register_forward_hook(in_this_thread(keeper.seen.note)) for module in parts.values()]
+        with uncompiled(), follow(parts.values(), stack):
             yield keeper.tokens
-        except _Enough:
-            pass
-        except BaseException:
-            keeper.tokens.clear()
-            raise
-        finally:
-            for handle in handles:
-                handle.remove()
+    except _Enough:
+        pass
+    except BaseException:
+        keeper.tokens.clear()
+        raise
+    finally:
+        for handle in handles:
+            handle.remove()
     if keeper.missing:
         raise RuntimeError(f"extract got nothing from {sorted(keeper.missing)}: they were not called within the block")
 

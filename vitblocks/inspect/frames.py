@@ -104,9 +104,12 @@ def in_this_thread(hook: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @contextmanager
-def follow(modules: Iterable[nn.Module]) -> Iterator[list[Frame]]:
-    """Keep the stack of calls of these modules by this thread, innermost last. It holds no tensors."""
-    stack: list[Frame] = []
+def follow(modules: Iterable[nn.Module], stack: list[Frame] | None = None) -> Iterator[list[Frame]]:
+    """Keep the stack of calls of these modules by this thread, innermost last. It holds no tensors.
+
+    Hooks set before, that were given the ``stack``, find a module's own call on it still when the module has returned.
+    """
+    stack = [] if stack is None else stack
 
     def enter(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         given = [*args, *kwargs.values()]

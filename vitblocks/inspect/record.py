@@ -142,7 +142,7 @@ def _record(
 ) -> AttentionRecord | None:
     """The weights of one call, as much of them as is asked for; None if it has none of the queries."""
     heads = keep.head_numbers(q.shape[-3], name)
-    queries, keys, batch = _where(owner, q, k, stack)
+    queries, keys, batch = where_lie(owner, q, k, stack)
     bias = None if bias is None else _grouped_bias(bias, q, batch)
     q, k = q.reshape(batch, -1, *q.shape[-3:]), k.reshape(batch, -1, *k.shape[-3:])
     rows = None
@@ -167,7 +167,9 @@ def _record(
     )
 
 
-def _where(owner: nn.Module, q: Tensor, k: Tensor, stack: Sequence[Frame]) -> tuple[Places | None, Places | None, int]:
+def where_lie(
+    owner: nn.Module, q: Tensor, k: Tensor, stack: Sequence[Frame]
+) -> tuple[Places | None, Places | None, int]:
     """Where queries and keys lie on the grid of the innermost layer that folds nothing into the batch, and the batch size there."""
     batch = q.shape[0]
     queries: Places | None = None
@@ -239,7 +241,7 @@ def _weights(attend: Attend, q: Tensor, k: Tensor, bias: Tensor | None, rows: Ro
 
 def _ask(attend: Attend, q: Tensor, k: Tensor, bias: Tensor | None) -> Tensor:
     """The weights of ``(B, G, heads, n, d)``; one group is not told from none, as in the layer's own call."""
-    with _scratch_buffers(attend):
+    with scratch_buffers(attend):
         if q.shape[1] > 1:
             return attend.weights(q, k, bias)
         return attend.weights(q[:, 0], k[:, 0], None if bias is None else bias[:, 0])[:, None]
@@ -255,7 +257,7 @@ _OVER_ROWS = (*_BATCH_NORMS, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNo
 
 
 @contextmanager
-def _scratch_buffers(module: nn.Module) -> Iterator[None]:
+def scratch_buffers(module: nn.Module) -> Iterator[None]:
     """Copies in place of the module's buffers in training, so that recording moves no running statistics."""
     kept = [
         (part, name, buffer)

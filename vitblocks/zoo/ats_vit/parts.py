@@ -125,6 +125,7 @@ class AdaptiveSampling(nn.Module):
     """
 
     normed: ClassVar = {"norm": "attn"}
+    calls_parts_of = "attn"
 
     def __init__(
         self, dim: int, attn: SelfAttention, samples: int, *, norm: NormFactory = LayerNorm, drop_path: float = 0.0
@@ -192,6 +193,7 @@ class SampledBlock(nn.Module):
 
     normed: ClassVar = {"norm1": "attn", "norm2": "mlp"}
     shortcuts: ClassVar = {"shortcut1": "attn", "shortcut2": "mlp"}
+    calls_parts_of = "attn"
 
     def __init__(
         self, dim: int, attn: SelfAttention, mlp: nn.Module, *, norm: NormFactory = LayerNorm, drop_path: float = 0.0
@@ -247,6 +249,8 @@ class SmoothedSoftmaxAttend(Attend):
     A key that a bias of -inf hides has ``e = 0``, and so keeps ``eps / m`` of the weight, as published. The row maximum is that of the
     products alone: it runs over hidden keys too. ``eps``, which would vanish in half precision, is added in float32.
     """
+
+    weighs_logits = True
 
     def __init__(self, *, scale: float | None = None, dropout: float = 0.0, eps: float = 1e-6) -> None:
         super().__init__(scale=scale, dropout=dropout)
