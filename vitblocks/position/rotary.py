@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from math import pi
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
@@ -99,25 +100,42 @@ class Rotary2d(nn.Module):
         """Raises ValueError where mixed ones were made for other heads."""
         if self.mixed_heads not in (None, q.shape[-3]):
             raise ValueError(f"q must have the {self.mixed_heads} heads of the mixed Rotary2d, got {tuple(q.shape)}")
-        angles = self.angles(grid, q)
-        cos, sin = angles.cos(), angles.sin()
-        split, join = _PAIRS[self.pairs]
-        return _turn(q, cos, sin, split, join), _turn(k, cos, sin, split, join)
+        turns = self.tables(grid, q.shape[-2], q)
+        turned = _turn(q, *turns, _PAIRS[self.pairs])
+        turns = turns if k.shape[-2] == q.shape[-2] else self.tables(grid, k.shape[-2], k)
+        return turned, _turn(k, *turns, _PAIRS[self.pairs])
+
+    def tables(self, grid: Grid, tokens: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """What channels, and what their partners are multiplied with: ``(tokens, head_dim)``, of mixed ones for each head before that.
+
+        Cosines, and sines of which the first of a pair has its negative. The last ``prod(grid)`` of the tokens lie on the grid; those
+        before are prefix tokens, whose angle is zero.
+        """
+        angles = self.angles(grid, like)
+        # The cosine does not see the sign, the sine takes it.
+        angles = rearrange([-angles, angles], f"two ... d -> {_PAIRS[self.pairs].joined}")
+        angles = F.pad(angles, (0, 0, tokens - angles.shape[-2], 0))
+        return angles.cos(), angles.sin()
 
     def extra_repr(self) -> str:
         mixed = "" if self.mixed_heads is None else f", mixed_heads={self.mixed_heads}"
         return f"head_dim={self.head_dim}, base={self.base:g}{mixed}"
 
 
+class _Pairs(NamedTuple):
+    """How pairs of channels lie, together and apart, and the axis on which the two lie then."""
+
+    joined: str
+    apart: str
+    axis: int
+
+
 _PAIRS = {
-    "neighbours": ("... (d two) -> two ... d", "two ... d -> ... (d two)"),
-    "halves": ("... (two d) -> two ... d", "two ... d -> ... (two d)"),
+    "neighbours": _Pairs("... (d two)", "... d two", -1),
+    "halves": _Pairs("... (two d)", "... two d", -2),
 }
 
 
-def _turn(x: Tensor, cos: Tensor, sin: Tensor, split: str, join: str) -> Tensor:
-    """Turn the last tokens of ``x``, as many as there are angles of; those before them are prefix tokens."""
-    prefix = x.shape[-2] - cos.shape[-2]
-    first, second = rearrange(x[..., prefix:, :], split, two=2)
-    turned = rearrange(torch.stack([first * cos - second * sin, first * sin + second * cos]), join)
-    return torch.cat([x[..., :prefix, :], turned.to(x.dtype)], dim=-2)
+def _turn(x: Tensor, cos: Tensor, sin: Tensor, pairs: _Pairs) -> Tensor:
+    partners = rearrange(x, f"{pairs.joined} -> {pairs.apart}", two=2).flip(pairs.axis)
+    return (x * cos + rearrange(partners, f"{pairs.apart} -> {pairs.joined}") * sin).to(x.dtype)
