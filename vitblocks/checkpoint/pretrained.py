@@ -21,7 +21,8 @@ from .hub import hub, is_repository, read_json, snapshot
 from .storage import load_file, save, swaps_in
 from .wrapping import unwrapped
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+CONFIG: str = "config.json"
+WEIGHTS: str = "model.safetensors"
 
 
 def save_pretrained(
