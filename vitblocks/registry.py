@@ -95,7 +95,7 @@ def _published() -> Mapping[str, Any]:
     return published()
 
 
-_OURS = {
+OURS = {
     "in_chans": "channels",
     "in_channels": "channels",
     "img_size": "image_size",
@@ -174,7 +174,7 @@ def create_model(
     options = {"num_classes": 1000, **variant.options, **overrides}
     if num_classes is not None:
         options["num_classes"] = num_classes
-    taken = _taken(variant.build)
+    taken = taken_by(variant.build)
     if "image_size" in overrides and "image_size" not in taken:  # the compact transformers call it as their authors do
         options["img_size"] = options.pop("image_size")
     for word in options.keys() - taken:
@@ -187,7 +187,7 @@ def create_model(
     return model
 
 
-def _taken(build: Callable[..., Any]) -> set[str]:
+def taken_by(build: Callable[..., Any]) -> set[str]:
     """The keywords that a class or a function takes, those of ``**options: Unpack[SomeOptions]`` too."""
     found: set[str] = set()
     for parameter in signature(build).parameters.values():
@@ -205,7 +205,7 @@ def _taken(build: Callable[..., Any]) -> set[str]:
 def _instead(word: str, taken: set[str]) -> str:
     if word in _ELSEWHERE:
         return _ELSEWHERE[word]
-    ours = _OURS.get(word)
+    ours = OURS.get(word)
     if ours in taken or (ours == "image_size" and "img_size" in taken):
         return f"it is called {ours} here"
     close = get_close_matches(word, taken, n=3)

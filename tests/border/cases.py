@@ -20,14 +20,18 @@ if find_spec("torchvision"):
     allow_torchvision()
 
 
-def randomised(module: nn.Module, seed: int = 1) -> nn.Module:
-    """The module in evaluation, with weights and norm statistics that are other than what models start with."""
+def randomised(module: nn.Module, seed: int = 1, noise: float = 0.1) -> nn.Module:
+    """The module in evaluation, with weights and norm statistics that are other than what models start with.
+
+    Args:
+        noise: how far matrices and kernels are from it; all else by 0.1.
+    """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, tensor in module.state_dict().items():
             if tensor.is_floating_point():
-                noise = torch.randn(tensor.shape, generator=generator)
-                tensor.copy_(0.5 + noise.abs() if name.endswith("running_var") else 0.1 * noise + tensor)
+                random, scale = torch.randn(tensor.shape, generator=generator), noise if tensor.dim() > 1 else 0.1
+                tensor.copy_(0.5 + random.abs() if name.endswith("running_var") else scale * random + tensor)
     return module.eval()
 
 

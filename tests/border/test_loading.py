@@ -14,6 +14,7 @@ from vitblocks import Preprocessing, ViT, create_model, list_models, load_model,
 from vitblocks.border import folder_of, loading, published
 from vitblocks.border.published import weights_of
 from vitblocks.checkpoint import export
+from vitblocks.position import resize_table_as_timm
 from vitblocks.registry import variants
 
 from ..checkpoint.common import same
@@ -118,7 +119,9 @@ def test_a_bare_file_is_known_by_its_names_and_shapes(tmp_path: Path, monkeypatc
     ("config", "message"),
     [
         ({"architecture": "resnet50"}, r"config.json: no variant is called 'resnet50'"),
-        ({"architecture": "vit_tiny_patch16_224", "model_args": {"img_size": 32}}, "make the model with timm, then"),
+        ({"architecture": "vit_tiny_patch16_224", "model_args": {"qk_norm": True}}, "qk_norm = True.*with timm, then"),
+        ({**CONFIG, "model_args": {"img_size": 32}}, r"pos_embed is \(1, 197, 192\), must be \(1, 5, 192\)"),
+        ({**CONFIG, "global_pool": "avg"}, "global_pool is 'avg', and ViT has ClassPool"),
         ({"architecture": "vit_small_patch16_224"}, "vit_tiny|missing|misshaped"),
         ({"hidden": 3}, r"config.json must be of vitblocks, timm or transformers, it has 'hidden'"),
     ],
@@ -128,6 +131,26 @@ def test_what_cannot_be_built_is_refused(config: Any, message: str, tiny: Any, t
     save_file(export(tiny, "timm"), tmp_path / "model.safetensors")
     with pytest.raises(ValueError, match=message):
         load_model(tmp_path)
+
+
+def test_what_timm_was_asked_for_is_read(tmp_path: Path) -> None:
+    args = {
+        "in_chans": 1,
+        "img_size": [64, 96],
+        "global_pool": "token",
+        "drop_path_rate": 0.2,
+        "dynamic_img_size": True,
+    }
+    about = {**CONFIG["pretrained_cfg"], "mean": [0.4], "std": [0.2]}
+    config = {**CONFIG, "num_classes": 5, "model_args": args, "pretrained_cfg": about}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    theirs = create_model("vit_tiny_patch16_224", num_classes=5, channels=1, image_size=(64, 96))
+    save_file(export(theirs, "timm"), tmp_path / "model.safetensors")
+    model: Any = load_model(tmp_path)
+    assert same(model, theirs)
+    assert preprocess(model).channels == "grey"
+    assert model.stages[0].layers[-1].shortcut2.drop_path.rate == pytest.approx(0.2)
+    assert model.stages[0].layers[1].resize is resize_table_as_timm
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ def from_timm(config: Mapping[str, Any], size: tuple[int, int]) -> Preprocessing
         interpolation=config.get("interpolation") or "bicubic",
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
+        channels="grey" if len(config["mean"]) == 1 else "rgb",
     )
 
 

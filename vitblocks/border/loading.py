@@ -23,6 +23,7 @@ from .about import from_hf, from_timm
 from .configs import labels_of, reader_of
 from .hub import Download, folder_of, repository
 from .published import Published, published, weights_of
+from .timm_configs import build_as_timm, check_pool, options_of
 
 PREPROCESSOR = "preprocessor_config.json"
 CANDIDATES = 12
@@ -75,7 +76,7 @@ def load_model(
 def load_published(row: Published, model: Any, *, adapt: Adapt | None = None, **download: Unpack[Download]) -> Report:
     """Put published weights into a model that was built as their variant, perhaps for other classes, and let it know of preprocessing."""
     folder = folder_of(row.hub, **download)
-    grids = grids_of(_on_meta(row.variant, row.num_classes))
+    grids = grids_of(_on_meta(row.variant, num_classes=row.num_classes))
     grid = None if grids == grids_of(model) else grids
     report = load(model, folder, resize=True, grid=grid, adapt={"classes": "fresh", **(adapt or {})})
     size = getattr(model, "image_size", None) or row.preprocessing.size
@@ -108,17 +109,17 @@ def _from_timm(folder: Path, config: Mapping[str, Any], adapt: Adapt | None) -> 
     """timm's config: an architecture, classes, and ``pretrained_cfg``."""
     path = folder / CONFIG
     about = config.get("pretrained_cfg") or {}
-    if config.get("model_args"):
-        raise ValueError(
-            f"{path}: model_args are of timm's own classes: make the model with timm, then vitblocks.adopt(module)"
-        )
     classes = config.get("num_classes", about.get("num_classes", 1000))
     architecture = config["architecture"]
     state = read_checkpoint(folder)
     names = [name for name in (architecture, f"{architecture}_distilled") if name in variants()]
     if not names:
         raise ValueError(f"{path}: no variant is called {architecture!r}; see vitblocks.list_models()")
-    model, report = _best(names, state, classes)
+    try:
+        model, report = _best({name: {"num_classes": classes, **options_of(name, config)} for name in names}, state)
+        check_pool(model, config)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: {error}") from error
     if not report.ok and not adapt:
         raise ValueError(f"{folder}: {report}")
     load(model, state, resize=True, adapt=adapt)
@@ -151,11 +152,14 @@ def _from_hf(folder: Path, config: Mapping[str, Any], adapt: Adapt | None) -> An
     return model
 
 
-def _best(names: list[str], state: Mapping[str, Any], classes: int) -> tuple[Any, Report]:
-    """The variant of several by which most of the weights fit."""
-    found = [(compare(_on_meta(name, classes), state), name) for name in names]
+def _best(names: Mapping[str, Mapping[str, Any]], state: Mapping[str, Any]) -> tuple[Any, Report]:
+    """The variant of several, each with its options, by which most of the weights fit."""
+    found = []
+    for name, options in names.items():
+        with torch.device("meta"):
+            found.append((compare(build_as_timm(name, **options), state), name))
     report, name = max(found, key=lambda one: (one[0].ok, len(one[0].loaded)))
-    return create_model(name, num_classes=classes), report
+    return build_as_timm(name, **names[name]), report
 
 
 def _from_file(path: Path, adapt: Adapt | None) -> Any:
@@ -187,7 +191,7 @@ def _from_file(path: Path, adapt: Adapt | None) -> Any:
 def _classes_if_whole(name: str, state: Mapping[str, Any]) -> int | None:
     """How many classes a variant has to have for the weights to be its own; None where they are not."""
     try:
-        report = compare(model := _on_meta(name, None), state)
+        report = compare(model := _on_meta(name), state)
         if report.ok:
             return _classes(model)
         heads = [entry for entry in report.misshaped if entry.ours[0].startswith("head")]
@@ -197,14 +201,14 @@ def _classes_if_whole(name: str, state: Mapping[str, Any]) -> int | None:
             classes = 0
         else:
             return None
-        return classes if compare(_on_meta(name, classes), state).ok else None
+        return classes if compare(_on_meta(name, num_classes=classes), state).ok else None
     except (ValueError, TypeError):
         return None
 
 
-def _on_meta(name: str, classes: int | None) -> Any:
+def _on_meta(name: str, **options: Any) -> Any:
     with torch.device("meta"):
-        return create_model(name) if classes is None else create_model(name, num_classes=classes)
+        return create_model(name, **options)
 
 
 def _classes(model: nn.Module) -> int:
@@ -215,7 +219,7 @@ def _classes(model: nn.Module) -> int:
 @cache
 def _sizes() -> dict[str, int]:
     """The parameters of every variant."""
-    return {name: sum(p.numel() for p in _on_meta(name, None).parameters()) for name in variants()}
+    return {name: sum(p.numel() for p in _on_meta(name).parameters()) for name in variants()}
 
 
 def _tensors(state: Any) -> Iterator[Tensor]:

@@ -27,7 +27,7 @@ from ...registry import Variant, Variants, part
 from ...residual import drop_path_schedule
 from ..sizes import patch_grid, per_stage
 from .layouts import LAYOUTS
-from .origins import ORIGINS
+from .origins import ORIGINS, as_timm
 from .parts import Branch, ClassFusion, MultiScaleBlock, Rescale, ThreeConvStem
 
 Stem: TypeAlias = Callable[..., nn.Module]
@@ -101,6 +101,7 @@ class CrossViT(Pretrained, nn.Module):
 
     layouts = LAYOUTS
     origins = ORIGINS
+    as_timm = staticmethod(as_timm)
 
     def __init__(
         self,

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from ...border import Origin, rate_of, refuse_unless, timm
 from ...embed import ConvEmbed
+from ...grid import Size
 from ...pool import MeanPool
 from ...residual import DropPath
-from .parts import ResizeTo, ThreeConvStem
+from .parts import Rescale, ResizeTo, ThreeConvStem
 
 if TYPE_CHECKING:
     from .model import CrossViT
@@ -55,11 +56,24 @@ def read_timm(build: Callable[..., CrossViT], module: Any) -> CrossViT:
     for (name, rate), (_, ours) in zip(_rates(module), model.blocks(), strict=True):
         own = next(part.rate for part in ours.modules() if isinstance(part, DropPath))
         refuse_unless(abs(own - rate) < 1e-6, module, f"drop path rate of {name}", rate)
-    for i, size in enumerate(module.img_size_scaled):
-        embed = model.embeds[i]
-        model.embeds[i] = nn.Sequential(ResizeTo(size), embed[1] if isinstance(embed, nn.Sequential) else embed)
+    _resize_images(model, module.img_size_scaled)
     if module.global_pool == "avg":
         model.pool = MeanPool()
+    return model
+
+
+def _resize_images(model: CrossViT, sizes: Sequence[Size]) -> None:
+    """Have every image resized to the size of each branch."""
+    for i, size in enumerate(sizes):
+        embed = model.embeds[i]
+        model.embeds[i] = nn.Sequential(ResizeTo(size), embed[1] if isinstance(embed, nn.Sequential) else embed)
+
+
+def as_timm(name: str, make: Callable[..., CrossViT]) -> CrossViT:
+    """timm's resizes every image to the size of each branch; here positions are resized."""
+    model = make()
+    own = [next((part.size for part in embed.modules() if isinstance(part, Rescale)), None) for embed in model.embeds]
+    _resize_images(model, [model.image_size if size is None else size for size in own])
     return model
 
 

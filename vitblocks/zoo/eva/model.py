@@ -28,6 +28,7 @@ from ...residual import drop_path_schedule
 from ..sizes import patch_grid
 from ..vit import BranchOptions, ViT, vit_blocks
 from .layouts import LAYOUTS
+from .origins import ORIGINS
 
 
 @part
@@ -62,6 +63,7 @@ class EVA(Model):
     """
 
     layouts = LAYOUTS
+    origins = ORIGINS
 
     def __init__(
         self,

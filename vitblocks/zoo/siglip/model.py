@@ -26,7 +26,7 @@ from ..sizes import patch_grid
 from ..vit import BlockOptions, vit_blocks
 from .configs import CONFIGS
 from .layouts import LAYOUTS
-from .origins import ORIGINS
+from .origins import ORIGINS, as_timm
 
 
 @part
@@ -60,6 +60,7 @@ class SigLIP(Model):
     layouts = LAYOUTS
     origins = ORIGINS
     configs = CONFIGS
+    as_timm = staticmethod(as_timm)
 
     def __init__(
         self,

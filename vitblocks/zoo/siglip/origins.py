@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from math import isqrt
+from re import search
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -90,6 +91,15 @@ def _call_patches(module: Any, images: Tensor) -> Tensor:
 
 def _under(prefix: str) -> KeyMap:
     return lambda model: hf_siglip(model, prefix)
+
+
+TANH = "patch32|so400m_patch16|giantopt|large_patch16_siglip(_gap)?_512"
+"""In timm's names of those towers that have the tanh GELU there, which all were trained with; the others have the exact one."""
+
+
+def as_timm(name: str, make: Callable[..., Model]) -> Model:
+    """With timm's GELU, which is not that of the training in every tower."""
+    return make() if search(TANH, name) else make(activation=nn.GELU)
 
 
 _HF = "transformers.models.{0}.modeling_{0}.{1}"

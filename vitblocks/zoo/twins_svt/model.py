@@ -25,7 +25,7 @@ from ...position import PEG
 from ...registry import Variant, Variants, part
 from ...residual import drop_path_schedule
 from .layouts import LAYOUTS
-from .origins import ORIGINS
+from .origins import ORIGINS, as_timm
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,7 @@ class TwinsSVT(Model):
 
     layouts = LAYOUTS
     origins = ORIGINS
+    as_timm = staticmethod(as_timm)
 
     def __init__(
         self,
@@ -267,4 +268,7 @@ VARIANTS: Variants = {
     "twins_svt_small": _variant((64, 128, 256, 512), (1, 1, 5, 2), 0.2),
     "twins_svt_base": _variant((96, 192, 384, 768), (1, 1, 9, 1), 0.3),
     "twins_svt_large": _variant((128, 256, 512, 1024), (1, 1, 9, 1), 0.5),
+    "twins_pcpvt_small": Variant(TwinsPCPVT, {"depths": (3, 4, 6, 3), "drop_path": 0.2}),
+    "twins_pcpvt_base": Variant(TwinsPCPVT, {"depths": (3, 4, 18, 3), "drop_path": 0.3}),
+    "twins_pcpvt_large": Variant(TwinsPCPVT, {"depths": (3, 8, 27, 3), "drop_path": 0.5}),
 }

@@ -79,4 +79,9 @@ def _patch_size(module: Any, stage: int) -> int:
     return int(rows)
 
 
+def as_timm(name: str, make: Callable[..., Model]) -> Model:
+    """timm's attends to what pads the windows, as ``padding="attended"`` does; the authors' code masks it."""
+    return make(padding="attended")
+
+
 ORIGINS = {"timm.models.twins.Twins": Origin("timm", read_timm)}
