@@ -20,7 +20,7 @@ from vitblocks.registry import variants
 from ..checkpoint.common import same
 
 TIMM = "timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k"
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "architecture": "vit_tiny_patch16_224",
     "num_classes": 1000,
     "pretrained_cfg": {
