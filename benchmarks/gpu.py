@@ -21,14 +21,14 @@ from typing import Any
 
 import torch
 
-from .gpu_measure import COMPILED, EAGER, GRAPHS, HALF, INFERENCE, TRAINING, Pair, Setting, agreement, measured
+from .gpu_measure import COMPILED, EAGER, HALF, INFERENCE, PASSES, TRAINING, Pair, Setting, agreement, measured
 from .gpu_models import Subject, choose
 from .gpu_report import Results, columns, tests
 from .pairing import matmul_rate
 
 ROOT = Path(__file__).parents[1]
 MANY = 64
-FIRST_GUESS = {EAGER: 5.0, GRAPHS: 5.0, COMPILED: 60.0}
+FIRST_GUESS = {EAGER: 5.0, PASSES: 5.0, COMPILED: 60.0}
 """Seconds that a row is taken to need until one of its setting is measured."""
 
 
@@ -146,7 +146,7 @@ class Run:
     def settings(self) -> list[Setting]:
         works = [(INFERENCE, self.many), (INFERENCE, 1), (TRAINING, self.many)]
         eager, compiled = ([Setting(phase, batch, mode) for phase, batch in works] for mode in (EAGER, COMPILED))
-        return [*eager, *(Setting(phase, batch, GRAPHS) for phase, batch in works if phase == INFERENCE), *compiled]
+        return [*eager, *(Setting(phase, batch, PASSES) for phase, batch in works if phase == INFERENCE), *compiled]
 
     def all(self) -> None:
         todo = [(setting, subject) for setting in self.settings for subject in self.subjects]

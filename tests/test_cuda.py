@@ -153,3 +153,14 @@ def test_recorded_calls_follow_weights_modes_and_copies() -> None:
         model.double()
         torch.testing.assert_close(model(x.double()), plain.double()(x.double()))
     assert model.train()(x.double()).requires_grad
+
+
+def test_convolutions_of_several_channels_take_them_first() -> None:
+    conv = nn.Conv2d(8, 16, 3, 2, 1, groups=8).cuda()
+    x = torch.randn(2, 8, 9, 9, device="cuda").contiguous(memory_format=torch.channels_last)
+    expected = conv(x)
+    report = fast.convolutions(conv)
+    assert report.changed == {"": "maps with the channels first"}
+    torch.testing.assert_close(conv(x), expected)
+    report.undo()
+    assert type(conv) is nn.Conv2d

@@ -1,4 +1,4 @@
-"""The pass over depthwise convolutions, with the two ways in which PyTorch is slow at them on a CPU."""
+"""The pass over depthwise convolutions, with the ways in which PyTorch is slow at them: two on a CPU, one on a GPU."""
 
 from __future__ import annotations
 
@@ -25,8 +25,10 @@ class FastDepthwiseConv2d(nn.Conv2d):
     plain: ClassVar[type[nn.Module]] = nn.Conv2d
 
     def forward(self, input: Tensor) -> Tensor:
-        if input.device.type != "cpu" or input.dim() != 4 or torch.compiler.is_exporting():
+        if input.dim() != 4 or torch.compiler.is_exporting() or input.device.type not in ("cpu", "cuda"):
             return super().forward(input)
+        if input.is_cuda:
+            return super().forward(input.contiguous() if self.out_channels > self.in_channels else input)
         assert not isinstance(self.padding, str)
         steps = Steps(self.stride, self.padding, self.dilation, self.groups)
         return depthwise(input, self.weight, self.bias, steps)
@@ -101,7 +103,10 @@ class _Strided(torch.autograd.Function):
 
 
 def convolutions(model: nn.Module, *, dtype: torch.dtype | None = None) -> Report:
-    """Compute the model's depthwise convolutions by faster ways on a CPU; in place.
+    """Compute the model's depthwise convolutions by faster ways; in place.
+
+    On a GPU one that makes several channels of each takes maps with the channels first: given them last, cuDNN went through the channels
+    one by one (144 to 288 on a 27 x 27 map in bfloat16: 1.1 ms rather than 0.04 on an H200). The rest is of CPUs.
 
     A convolution that makes two channels of each has no kernel of its own: one for the first of the two and one for the second took a
     fifth to three fifths of the time with the gradients. And the gradients of a strided one in half precision took up to nine times as
@@ -134,6 +139,8 @@ def _way(module: nn.Conv2d, dtype: torch.dtype | None) -> tuple[str | None, str]
         return None, "has it already"
     if base is not nn.Conv2d:
         return None, f"{base.__name__} may do more than nn.Conv2d"
+    if module.weight.is_cuda and module.out_channels > module.in_channels:
+        return "maps with the channels first", ""
     if module.weight.device.type != "cpu":
         return None, f"on {module.weight.device.type}, where PyTorch's convolution is the one"
     if isinstance(module.padding, str) or module.padding_mode != "zeros":
