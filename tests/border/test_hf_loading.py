@@ -69,6 +69,24 @@ def test_labels_and_preprocessing_come_along(tmp_path: Path) -> None:
     assert fine_tuned(torch.rand(1, 3, 32, 32)).shape == (1, 5)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"max_num_patches": 256}, r"preprocessor_config.json: .* at most 256 patches"),
+        ({"size": {"longest_edge": 1024}}, "a longer side of"),
+        ({"rescale_factor": 1.0}, "rescale_factor must be 1/255, got 1.0"),
+    ],
+)
+def test_other_preprocessing_does_not_keep_a_model_away(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    written(tmp_path, "ViTModel", {})
+    transformers.ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
+    path = tmp_path / "preprocessor_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.warns(UserWarning, match=message):
+        model: Any = load_model(tmp_path)
+    assert getattr(model, "preprocessing", None) is None
+
+
 def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     written(tmp_path, "ViTForImageClassification", {})
     config = json.loads((tmp_path / "config.json").read_text())

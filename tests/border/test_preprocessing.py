@@ -41,7 +41,7 @@ def test_as_timm(size: tuple[int, int], config: dict[str, Any]) -> None:
         torch.testing.assert_close(ours(image), theirs(image), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["ViT", "DeiT", "Levit", "ConvNext", "MobileViT", "Beit"])
+@pytest.mark.parametrize("name", ["ViT", "DeiT", "Levit", "ConvNext", "MobileViT", "Beit", "CLIP", "Siglip", "Bit"])
 @pytest.mark.parametrize("side", [16, 400])
 def test_as_transformers(name: str, side: int) -> None:
     """Its processors on PIL images; those on tensors round otherwise."""

@@ -121,6 +121,19 @@ def test_the_tower_of_images_of_a_model_of_both(
     assert export(model, "hf").keys() == made(tower, **options["vision_config"]).state_dict().keys()
 
 
+@pytest.mark.parametrize("name", ["CLIPVisionModel", "SiglipVisionModel"])
+def test_towers_were_written_with_a_prefix_before(name: str, tmp_path: Path) -> None:
+    """By transformers 4."""
+    theirs = randomised(made(name, **FILES[name]))
+    theirs.save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    state = {f"vision_model.{key}": value for key, value in safetensors.load_file(path).items()}
+    safetensors.save_file(state, path, metadata={"format": "pt"})
+    expected = adopt(theirs).model.state_dict()
+    found = load_model(tmp_path).state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in found.items())
+
+
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [

@@ -34,15 +34,23 @@ def from_timm(config: Mapping[str, Any], size: tuple[int, int]) -> Preprocessing
     )
 
 
+class OtherPreprocessing(ValueError):
+    """What is asked for is what no field of :class:`Preprocessing` says."""
+
+
 def from_hf(config: Mapping[str, Any]) -> Preprocessing:
     """A ``preprocessor_config.json`` of Hugging Face's image processors for classification.
 
     Raises:
-        ValueError: it asks for what no field of :class:`Preprocessing` says.
+        OtherPreprocessing: a ValueError, see there.
     """
     factor = config.get("rescale_factor", 1 / 255)
     if config.get("do_rescale", True) and abs(factor * 255 - 1) > 1e-6:
-        raise ValueError(f"rescale_factor must be 1/255, got {factor}")
+        raise OtherPreprocessing(f"rescale_factor must be 1/255, got {factor}")
+    if (most := config.get("max_num_patches")) is not None:
+        raise OtherPreprocessing(f"images become of as many sizes as have at most {most} patches (max_num_patches)")
+    if "longest_edge" in _mapping(config.get("size")):
+        raise OtherPreprocessing(f"images become of as many sizes as have a longer side of {config['size']} pixels")
     size, crop = _sides(config.get("size", 224)), _sides(config.get("crop_size", 224))
     kind = str(config.get("image_processor_type", config.get("feature_extractor_type", "")))
     cropped = bool(config.get("do_center_crop", False))

@@ -19,7 +19,7 @@ from ..checkpoint.pretrained import CONFIG
 from ..checkpoint.report import Report
 from ..checkpoint.resizing import grids_of
 from ..registry import create_model, variants
-from .about import from_hf, from_timm
+from .about import OtherPreprocessing, from_hf, from_timm
 from .configs import labels_of, reader_of
 from .hub import Download, folder_of, repository
 from .published import Published, published, weights_of
@@ -147,6 +147,8 @@ def _from_hf(folder: Path, config: Mapping[str, Any], adapt: Adapt | None) -> An
     if path.is_file():
         try:
             model.preprocessing = from_hf(_json(path)).data()
+        except OtherPreprocessing as error:
+            warnings.warn(f"{path}: {error}, so that the model is told of no preprocessing", stacklevel=4)
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise ValueError(f"{path}: {error}") from error
     return model
