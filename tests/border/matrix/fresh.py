@@ -38,7 +38,8 @@ class Fresh:
         """How far what it loads from a source is from ``outputs``, of the largest of each.
 
         Args:
-            source: keywords of ``load_model``; or ``{"recipe": path, "weights": path}`` of a model that no config tells.
+            source: keywords of ``load_model``, and ``origin``, the full name of their class, if ours is not called with images alone; or
+                ``{"recipe": path, "weights": path}`` of a model that no config tells.
 
         Raises:
             RuntimeError: it could not load it; the message is what it raised.
@@ -73,12 +74,16 @@ def loaded(source: Mapping[str, Any]) -> torch.nn.Module:
 
 @torch.no_grad()
 def answer(asked: Mapping[str, Any]) -> dict[str, Any]:
+    from vitblocks.border.origin import origins, plain_call
     from vitblocks.border.tracing import error_between
 
     images, outputs = torch.load(asked["given"])
     try:
-        model = loaded(asked["source"])
-        errors = [error_between(model(image), output) for image, output in zip(images, outputs, strict=True)]
+        source = dict(asked["source"])
+        origin = source.pop("origin", None)
+        call = plain_call if origin is None else origins()[origin][1].own
+        model = loaded(source)
+        errors = [error_between(call(model, image), output) for image, output in zip(images, outputs, strict=True)]
     except Exception as error:  # whatever it is, the other process has to know
         return {"failed": f"{type(error).__name__}: {error}"}
     if strangers := [name for name in THEIRS if name in sys.modules]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from . import timm_rows, vit_pytorch_rows
+from . import timm_rows, transformers_rows, vit_pytorch_rows
 from .row import Row
 
 LIBRARIES: dict[str, dict[str, Row]] = {
     "timm": timm_rows.ROWS,
+    "transformers": transformers_rows.ROWS,
     "vit_pytorch": vit_pytorch_rows.ROWS,
 }
 ROWS: dict[str, tuple[str, Row]] = {
