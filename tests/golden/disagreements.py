@@ -12,9 +12,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from vitblocks import QuickGELU, layer_norm, zoo
+from vitblocks import ClassRelativeBias, QuickGELU, layer_norm, zoo
 from vitblocks.feedforward import TanhGELU
-from vitblocks.position import resize_table, resize_table_as_dino
+from vitblocks.position import (
+    resize_offsets_as_beit,
+    resize_offsets_as_transformers,
+    resize_table,
+    resize_table_as_dino,
+)
 from vitblocks.position.resize import resize_table_as_vit_pytorch
 
 from .case import normal, weight
@@ -123,6 +128,25 @@ DISAGREEMENTS = (
         "`CLIP(activation=)`",
         partial(zoo.CLIP, **VIT),
         either("activation", QuickGELU, nn.GELU),
+    ),
+    Disagreement(
+        "offsets of BEiT's relative positions in another image",
+        ("authors, timm: by their geometric steps", "transformers: bilinearly"),
+        "`ClassRelativeBias(resize=)`",
+        partial(zoo.BEiT, **VIT),
+        either(
+            "bias_factory",
+            partial(ClassRelativeBias, resize=resize_offsets_as_beit),
+            partial(ClassRelativeBias, resize=resize_offsets_as_transformers),
+        ),
+        (48, 32),
+    ),
+    Disagreement(
+        "epsilon of LayerNorm in BEiT",
+        ("authors, timm: 1e-6", "transformers: 1e-12"),
+        "`BEiT(norm=)`",
+        partial(zoo.BEiT, **VIT),
+        either("norm", layer_norm(1e-6), layer_norm(1e-12)),
     ),
     Disagreement(
         "windows over the edge of Swin's map",
