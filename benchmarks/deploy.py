@@ -1,0 +1,152 @@
+"""``python -m benchmarks.deploy``: a runtime on ours, folded, against the same runtime on timm's own model with the same weights.
+
+Both sides go the same way (``vitblocks.deploying``: through ONNX, a graph of its own for the batch in OpenVINO), in one process, timed in
+turn by the time that the process had a core. Above 1 ours is the faster one. The outputs of both sides are compared first. ``--eager``
+adds PyTorch itself as a runtime, ``--compiled`` ``torch.compile``: what folding gives there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import vitblocks
+from vitblocks.deploying import Settings, onnxruntime, openvino
+
+from .pairing import Pairing, Work
+from .peers import Peer, of_timm, pair, published, timm_model
+from .swap import machine
+from .tables import markdown
+
+RUNTIMES = {"openvino": openvino, "onnxruntime": onnxruntime}
+PEERS = (
+    of_timm("ViT-S", "vit_small_patch16_224", "vit_small_patch16_224"),
+    of_timm("LeViT-256", "levit_256", "levit_256_distilled", drop_path=0.0),
+    of_timm("PiT-S", "pit_s_224", "pit_s_224", drop_path=0.0),
+    of_timm("Twins-S", "twins_svt_small", "twins_svt_small", drop_path=0.0),
+    of_timm("CaiT-XXS24", "cait_xxs24_224", "cait_xxs24_224", layer_dropout=0.0),
+    of_timm("Swin-T", "swin_tiny_patch4_window7_224", "swin_tiny_patch4_window7_224", drop_path=0.0),
+    of_timm("MobileViT-XS", "mobilevit_xs", "mobilevit_xs", 256),
+    Peer(
+        "DINOv2-S",
+        "timm",
+        timm_model("vit_small_patch14_dinov2", img_size=224),
+        published("vit_small_patch14_dinov2", image_size=224, num_classes=1000),
+        layout="timm",
+    ),
+)
+
+
+def through(name: str, model: nn.Module, images: Tensor) -> Callable[[], Any]:
+    """The model in a runtime: what calls it on these images."""
+    if name == "eager":
+        return lambda: model(images)
+    if name == "compile":
+        torch.compiler.reset()
+        compiled = torch.compile(model, dynamic=False)
+        return lambda: compiled(images)
+    runtime = RUNTIMES[name]
+    settings = Settings(
+        (len(images), 3, images.shape[2], images.shape[3]), ("logits",), threads=torch.get_num_threads()
+    )
+    with TemporaryDirectory() as folder:
+        runtime.write(model, images, Path(folder), settings)
+        session = runtime.Session(Path(folder), settings)
+        session(images)  # the first call may read the files
+    return lambda: session(images)[0]
+
+
+def process_seconds(work: Work, calls: int) -> float:
+    """The mean over so many calls of the time that this process, all its threads together, had a core."""
+    start = time.process_time()
+    for _ in range(calls):
+        work()
+    return (time.process_time() - start) / calls
+
+
+def interleaved(ours: Work, theirs: Work, seconds: float, least: int = 7) -> Pairing:
+    """Both in turn, the first of each pair changing."""
+    for work in (ours, theirs):
+        work()
+    calls = max(1, round(0.1 / max(process_seconds(theirs, 1), 1e-6)))
+    times: list[tuple[float, float]] = []
+    end = time.perf_counter() + seconds
+    while len(times) < least or time.perf_counter() < end:
+        sides = [ours, theirs] if len(times) % 2 else [theirs, ours]
+        found = {work: process_seconds(work, calls) for work in sides}
+        times.append((found[ours], found[theirs]))
+    low, middle, high = statistics.quantiles([b / a for a, b in times], n=4)
+    medians = [statistics.median(side) for side in zip(*times, strict=True)]
+    return Pairing(medians[0], medians[1], middle, low, high, len(times))
+
+
+@torch.no_grad()
+def measure(
+    peer: Peer, names: Sequence[str], batches: Sequence[int], seconds: float
+) -> dict[tuple[str, int], tuple[Pairing, float]]:
+    """For each runtime and batch the paired times, and the largest difference of the outputs over the largest output."""
+    ours, theirs = (model.eval() for model in pair(peer))
+    found = {}
+    for batch in batches:
+        images = torch.randn(batch, 3, peer.image_size, peer.image_size)
+        folded = vitblocks.fold(ours, images).model
+        right = theirs(images)
+        for name in names:
+            sides = through(name, folded, images), through(name, theirs, images)
+            errors = [float((side() - right).abs().amax() / right.abs().amax()) for side in sides]
+            if max(errors) > 1e-3:
+                raise RuntimeError(f"{peer.name} in {name}: ours is off by {errors[0]:.1e}, theirs by {errors[1]:.1e}")
+            found[name, batch] = interleaved(sides[0], sides[1], seconds), errors[0]
+            times = found[name, batch][0]
+            print(
+                f"{peer.architecture}, {name}, batch {batch}: theirs {times.theirs * 1e3:.1f} ms, ours {times.ours * 1e3:.1f} ms, "
+                f"{times.ratio:.2f} ({times.low:.2f} to {times.high:.2f}, {times.pairs} pairs), off by {errors[0]:.1e}",
+                flush=True,
+            )
+    return found
+
+
+def table(rows: dict[str, dict[tuple[str, int], tuple[Pairing, float]]]) -> str:
+    """Ratios, and times in milliseconds, with the geometric means and the least below."""
+    columns = list(next(iter(rows.values())))
+    lines = [["model", *(f"{name}, {batch}" for name, batch in columns)]]
+    for model, cells in rows.items():
+        shown = [(cells[column][0].ratio, cells[column][0].ours, cells[column][0].theirs) for column in columns]
+        lines.append([model, *(f"{ratio:.2f} ({b * 1e3:.1f} / {a * 1e3:.1f})" for ratio, a, b in shown)])
+    ratios = [[cells[column][0].ratio for cells in rows.values()] for column in columns]
+    means = (math.exp(statistics.fmean(map(math.log, column))) for column in ratios)
+    lines.append(["geometric mean", *(f"{mean:.2f}" for mean in means)])
+    lines.append(["least", *(f"{min(column):.2f}" for column in ratios)])
+    return markdown(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.deploy", description=__doc__)
+    parser.add_argument("--only", nargs="+", help="parts of the models' names; all if left out")
+    parser.add_argument("--runtimes", nargs="+", default=list(RUNTIMES), choices=[*RUNTIMES, "eager", "compile"])
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 8])
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each timing (default: 10), in 7 pairs at least")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--output", type=Path, help="where the table is written to, too")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    chosen = [p for p in PEERS if not options.only or any(o.lower() in p.name.lower() for o in options.only)]
+    rows = {peer.architecture: measure(peer, options.runtimes, options.batches, options.seconds) for peer in chosen}
+    where = ", ".join(f"{name} {value}" for name, value in machine().items())
+    text = f"{where}. timm's time over ours, and both in milliseconds (timm / ours), by batch:\n\n{table(rows)}\n"
+    print(f"\n{text}")
+    if options.output is not None:
+        options.output.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

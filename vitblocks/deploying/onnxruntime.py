@@ -1,0 +1,47 @@
+"""ONNX Runtime on the CPU: ``model.onnx``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .exporting import INPUT, to_onnx
+from .extras import needed
+from .settings import Settings
+
+NAME = "onnxruntime"
+PACKAGES = ("onnxruntime",)
+QUANTIZERS = ("nncf", "onnx")
+RUNS_FILES = False
+DTYPES = (torch.float32,)
+
+
+def write(model: nn.Module, sample: Tensor, folder: Path, settings: Settings) -> None:
+    path = folder / "model.onnx"
+    to_onnx(model, sample, path, names=settings.names)
+    if settings.calibration is not None:
+        _quantize(path, settings.calibration)
+
+
+def _quantize(path: Path, images: Tensor) -> None:
+    nncf, onnx = needed("nncf", "int8 in onnxruntime"), needed("onnx", "int8 in onnxruntime")
+    nncf.set_log_level("ERROR")
+    data = nncf.Dataset([{INPUT: image[None].numpy()} for image in images])
+    small = nncf.quantize(onnx.load(path), data, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(images))
+    onnx.save(small, path)
+
+
+class Session:
+    """A session: ``image -> [tensor, ...]``."""
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        runtime = needed("onnxruntime", "the runtime onnxruntime")
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = settings.threads
+        options.log_severity_level = 3
+        self.session = runtime.InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])
+
+    def __call__(self, image: Tensor) -> list[Tensor]:
+        return [torch.from_numpy(found) for found in self.session.run(None, {INPUT: image.numpy()})]

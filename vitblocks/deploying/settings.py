@@ -1,0 +1,27 @@
+"""How a model is deployed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a runtime is told.
+
+    Attributes:
+        size: of the sample, ``(B, C, H, W)``. Other batches are taken, too.
+        names: of the outputs.
+        dtype: what it computes in; images and outputs are float32.
+        threads: of the CPU.
+        calibration: images whose activations say the scales of int8; None leaves numbers as they are.
+    """
+
+    size: tuple[int, int, int, int]
+    names: tuple[str, ...]
+    dtype: torch.dtype = torch.float32
+    threads: int = 1
+    calibration: Tensor | None = None
