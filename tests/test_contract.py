@@ -38,12 +38,13 @@ from vitblocks.attention import (
 from vitblocks.block import Block, Chain, ClassBlock, ParallelBlock, PostNormBlock, ResidualPostNormBlock
 from vitblocks.embed import ConvDownsample, Downsample, InvertedResidual, OnMap, PatchMerging
 from vitblocks.feedforward import ConvFeedForward, EfficientChannelAttention, GatedMlp, Mlp, SqueezeExcite
-from vitblocks.grid import Grid
+from vitblocks.grid import Grid, Size
 from vitblocks.norm import BatchNorm, LayerNorm, LinearNorm, MapNorm, RMSNorm
 from vitblocks.objectives.simmim import CopiedBias
 from vitblocks.position import (
     PEG,
     ClassRelativeBias,
+    DecomposedBias,
     DistanceBias,
     DynamicBias,
     FourierPosition,
@@ -53,6 +54,7 @@ from vitblocks.position import (
     Rotary2d,
     SinePosition1d,
     SinePosition2d,
+    TiledPosition,
 )
 from vitblocks.prefix import ClassToken, MaskToken, PerToken, RegisterToken
 from vitblocks.residual import Residual
@@ -61,6 +63,7 @@ from vitblocks.zoo.ats_vit import SampledBlock, SmoothedSoftmaxAttend
 from vitblocks.zoo.cct import CompactBlock
 from vitblocks.zoo.crossformer import CrossScaleConv, LongDistanceWindows
 from vitblocks.zoo.deepvit import RescaledBlock
+from vitblocks.zoo.hiera import DoublingBlock, ExpandingBlock, QueryPoolingAttention
 from vitblocks.zoo.levit import DownsamplingAttention
 from vitblocks.zoo.maxvit import MBConv
 from vitblocks.zoo.mobile_vit import ConvFusion, Interleaved, ResizeToMultiple
@@ -182,6 +185,14 @@ def test_kernel_attention_refuses_masks(geometry: str) -> None:
         )  # 3 rows are padded to 4.
 
 
+def decomposed(grid: Size) -> DecomposedBias:
+    """With other tables than the zeros that it starts with."""
+    bias = DecomposedBias(HEAD_DIM, grid)
+    for table in bias.parameters():
+        nn.init.normal_(table)
+    return bias
+
+
 POSITIONED: dict[str, Callable[[], nn.Module]] = {
     "global, relative bias": lambda: GlobalAttention(DIM, HEADS, position_bias=RelativeBias(HEADS, (4, 5))),
     "global, relative bias with prefix": lambda: GlobalAttention(
@@ -190,6 +201,10 @@ POSITIONED: dict[str, Callable[[], nn.Module]] = {
     "global, distance bias": lambda: GlobalAttention(DIM, HEADS, position_bias=DistanceBias(HEADS, (4, 5))),
     "global, dynamic bias": lambda: GlobalAttention(DIM, HEADS, position_bias=DynamicBias(HEADS, 6)),
     "global, log-spaced bias": lambda: GlobalAttention(DIM, HEADS, position_bias=LogSpacedBias(HEADS, 6)),
+    "global, decomposed bias": lambda: GlobalAttention(DIM, HEADS, position_bias=decomposed((4, 5))),
+    "shifted windows, decomposed bias": lambda: LocalWindowAttention(
+        DIM, HEADS, window=(2, 3), shift=1, position_bias=decomposed((2, 3))
+    ),
     "windows, log-spaced bias": lambda: LocalWindowAttention(
         DIM, HEADS, window=(2, 3), shift=1, position_bias=LogSpacedBias(HEADS, 6, span=None, limit=None)
     ),
@@ -291,6 +306,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
         {"prefix": (0,), "refuses": (1, 5)},
     ),
     "cross-covariance": (lambda: CrossCovarianceAttention(DIM, HEADS), {}),
+    "tiled position": (lambda: TiledPosition(DIM, (2, 3)), {}),
     "Fourier position": (lambda: FourierPosition(DIM), {}),
     "normed class block": (
         lambda: NormedClassBlock(DIM, ClassAttention(DIM, HEADS), Mlp(DIM), layer_scale=0.5, drop_path=0.3),
@@ -354,6 +370,8 @@ GEOMETRIC = {
     "interleaved": lambda: Interleaved([Mlp(DIM)]),
     "on map": lambda: OnMap(nn.Conv2d(DIM, DIM, 1)),
     "relative bias": lambda: GlobalAttention(DIM, HEADS, position_bias=RelativeBias(HEADS, 3)),
+    "decomposed bias": lambda: GlobalAttention(DIM, HEADS, position_bias=DecomposedBias(HEAD_DIM, 3)),
+    "tiled position": lambda: TiledPosition(DIM, 3),
     "distance bias": lambda: GlobalAttention(DIM, HEADS, position_bias=DistanceBias(HEADS, 3)),
     "log-spaced bias": lambda: GlobalAttention(DIM, HEADS, position_bias=LogSpacedBias(HEADS, 8)),
     "dynamic bias": lambda: GlobalAttention(DIM, HEADS, position_bias=DynamicBias(HEADS, 8)),
@@ -406,6 +424,24 @@ TRANSITIONS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
     "attention": (
         lambda: DownsamplingAttention(DIM, 24, HEADS, value_dim=12),
         {"grids": ((4, 6), (7, 5), (3, 3)), "refuses": (1, 5), "out_dim": 24},
+    ),
+    "attention of pooled queries": (
+        lambda: QueryPoolingAttention(DIM, 24, HEADS),
+        {"grids": ((4, 6), (7, 5), (3, 3)), "refuses": (1, 5), "out_dim": 24},
+    ),
+    "attention of pooled queries in windows": (
+        lambda: QueryPoolingAttention(DIM, 24, HEADS, window=(4, 2), stride=(2, 1), attend=TalkingHeadsAttend(HEADS)),
+        {"grids": ((4, 6), (7, 5), (3, 3)), "refuses": (1, 5), "out_dim": 24},
+    ),
+    "expanding block": (
+        lambda: ExpandingBlock(
+            QueryPoolingAttention(DIM, 24, HEADS, window=4), Mlp(24), layer_scale=0.5, drop_path=0.3
+        ),
+        {"grids": ((4, 6), (7, 5), (3, 3)), "refuses": (1, 5), "out_dim": 24},
+    ),
+    "doubling block": (
+        lambda: DoublingBlock(QueryPoolingAttention(DIM, 2 * DIM, HEADS), Mlp(2 * DIM), layer_scale=0.5, drop_path=0.3),
+        {"grids": ((4, 6), (7, 5), (3, 3)), "refuses": (1, 5), "out_dim": 2 * DIM},
     ),
     "attention with positions": (
         lambda: DownsamplingAttention(DIM, 24, HEADS, position_bias=DistanceBias(HEADS, (4, 6), stride=2)),

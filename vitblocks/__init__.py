@@ -102,6 +102,7 @@ from .pool import AttentionPool, ClassMeanPool, ClassPool, MeanPool, PrefixMeanP
 from .position import (
     PEG,
     ClassRelativeBias,
+    DecomposedBias,
     DistanceBias,
     DynamicBias,
     FourierPosition,
@@ -111,6 +112,7 @@ from .position import (
     Rotary2d,
     SinePosition1d,
     SinePosition2d,
+    TiledPosition,
 )
 from .prefix import ClassToken, MaskToken, PerToken, RegisterToken
 from .recipe import build, describe, to_source
@@ -138,6 +140,7 @@ from .zoo import (
     DistillableT2TViT,
     DistillableViT,
     EfficientViT,
+    Hiera,
     LeViT,
     LocalViT,
     MaxViT,
@@ -146,6 +149,7 @@ from .zoo import (
     PiT,
     RegionViT,
     RoPEViT,
+    SAMViT,
     SigLIP,
     Swin,
     SwinV2,
@@ -196,6 +200,7 @@ __all__ = [
     "CvT",
     "DINOv2",
     "DINOv3",
+    "DecomposedBias",
     "DeepViT",
     "DeiT3",
     "DilatedWindowAttention",
@@ -221,6 +226,7 @@ __all__ = [
     "GatedMlp",
     "GlobalAttention",
     "GridWindows",
+    "Hiera",
     "InvertedResidual",
     "KernelAttend",
     "LayerNorm",
@@ -265,6 +271,7 @@ __all__ = [
     "ResidualPostNormBlock",
     "RoPEViT",
     "Rotary2d",
+    "SAMViT",
     "SequencePool",
     "ShiftedWindows",
     "Shortcut",
@@ -282,6 +289,7 @@ __all__ = [
     "T2TViT",
     "TalkingHeadsAttend",
     "TalkingHeadsAttention",
+    "TiledPosition",
     "TokenRecord",
     "TwinsPCPVT",
     "TwinsSVT",

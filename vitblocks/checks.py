@@ -138,12 +138,13 @@ _KINDS: dict[Check, str] = {
         pretrained squeezed hidden head_hidden_dim
         kernel_size kernel_sizes emb_kernel proj_kernel peg_kernel_size pool_size pooling_kernel_size cross_embed_kernel_sizes global_k
         stride emb_stride kv_stride kv_proj_stride pool_stride pooling_stride cross_embed_strides t2t_layers output_channel_bits
+        patch_stride query_stride neck_dim position_grid
         projection_hidden_size projection_layers projection_bottleneck_size num_classes_K epochs steps_per_epoch
     """,
     check_count: """
         num_classes depth depths cls_depth enc_depth decoder_depth cross_attn_depth num_layers block_repeats repeats num_prefix
         prefix_tokens emb_padding kv_padding kv_proj_padding pool_padding pooling_padding shift local_crops warmup_epochs
-        freeze_epochs registers pretrained_windows
+        freeze_epochs registers pretrained_windows global_blocks patch_padding query_pools
     """,
     check_padding: "padding",
     check_rate: "dropout head_dropout attn_dropout emb_dropout layer_dropout drop_path rate",
@@ -162,7 +163,7 @@ _KINDS: dict[Check, str] = {
     """,
     check_callable: """
         norm activation linear gate token_layer stem regions resize augment_fn augment_fn2 augment_local projection_norm decoder_norm
-        decoder_activation
+        decoder_activation neck_norm bias_factory pooling_block
     """,
     check_number: "branch_weight scale attn_scale layer_scale init init_weight weight_scale rescale mean",
 }

@@ -38,6 +38,7 @@ WITHOUT_EFFECT: dict[str, dict[str, str]] = {
         "cfg.transformer_cfg.use_nchw_attn": "the same, in another order of axes",
         "cfg.transformer_cfg.rel_pos_dim": "of an MLP of positions, which only rel_pos_type=mlp has",
     },
+    "SAM ViT": {"mlp_ratio": "transformers reads it where there is no mlp_dim alone"},
     "DINO loss": {
         "epochs.2": "an epoch later is after the warm-up, too",
         "nepochs": "the temperature stays as it is after the warm-up",

@@ -17,11 +17,16 @@ def check_model(
 
     Every aspect is a function of its own below, so that a model with a stated exception can leave one out.
     """
-    check_logits(model, image, classes)
-    check_gradients(model, image)
     check_compiles(model, image)
     if exportable:
         check_exports(model, image)
+    check_eager(model, image, classes=classes, bfloat16_tolerance=bfloat16_tolerance)
+
+
+def check_eager(model: nn.Module, image: Tensor, *, classes: int, bfloat16_tolerance: float = 0.1) -> None:
+    """All of it but compilation and export."""
+    check_logits(model, image, classes)
+    check_gradients(model, image)
     check_bfloat16(model, image, bfloat16_tolerance)
     if isinstance(model, Model):
         check_feature_maps(model, image)

@@ -55,6 +55,7 @@ ANY_SIZE = {
     "CvT",
     "DistillablePiT",
     "DistillableT2TViT",
+    "Hiera",
     "LeViT",
     "MaxViT",
     "MobileViT",

@@ -138,6 +138,19 @@ TINY: dict[str, Tiny] = {
         attn_norm=LayerNorm,
     ),
     "EfficientViT": tiny_efficient(zoo.EfficientViT),
+    "Hiera": tiny(
+        zoo.Hiera,
+        32,
+        image_size=32,
+        num_classes=5,
+        dims=(8, 16, 32),
+        depths=(1, 2, 1),
+        heads=(1, 2, 4),
+        window=4,
+        in_units=(True, True, False),
+        query_pools=2,
+        mlp_ratio=2.0,
+    ),
     "LeViT": tiny(zoo.LeViT, 32, image_size=32, num_classes=5, dim=(16, 24), depth=1, heads=2, stages=2, key_dim=8),
     "LocalViT": tiny(zoo.LocalViT, 16, **VIT),
     "MaxViT": tiny(
@@ -168,6 +181,7 @@ TINY: dict[str, Tiny] = {
         registers=2,
         layer_scale=0.5,
     ),
+    "SAMViT": tiny(zoo.SAMViT, 16, **VIT, window=3, global_blocks=(1,), neck_dim=8),
     "SigLIP": tiny(zoo.SigLIP, 16, **VIT),
     "Swin": tiny(zoo.Swin, 32, num_classes=5, dim=8, depths=(1, 1), heads=(2, 2), window=2, drop_path=0.0),
     "SwinV2": tiny(

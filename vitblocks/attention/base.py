@@ -49,6 +49,11 @@ def _require_parts(**parts: nn.Module | None) -> None:
             require_module(part, name)
 
 
+def reads_queries(position_bias: nn.Module | None) -> bool:
+    """Whether a position bias is called with the queries, too."""
+    return bool(getattr(position_bias, "reads_queries", False))
+
+
 class HeadOptions(TypedDict, total=False):
     """Keywords of every attention kind; what they mean stands at :class:`Attention`."""
 
@@ -104,13 +109,17 @@ class Attention(nn.Module):
         value_dim: channels of a value; ``head_dim`` if None.
         proj: output projection, a finished module ``heads * value_dim -> dim``; a Linear with bias if None.
         attend: how queries, keys and values become an output; :class:`SoftmaxAttend` if None.
-        position_bias: a part called as ``position_bias(grid, prefix) -> (heads, n, m)``, with the grid that is attended over.
+        position_bias: a part called as ``position_bias(grid, prefix) -> (heads, n, m)``, with the grid that is attended over; one that
+            declares ``reads_queries``, as :class:`~vitblocks.DecomposedBias`, is given the queries, too, and stands in self-attention.
         dropout: after the output projection.
 
     Raises:
         TypeError: one of the parts is no module, or ``attend`` no :class:`Attend`.
-        ValueError: ``heads`` does not divide ``dim``, or is not positive.
+        ValueError: ``heads`` does not divide ``dim``, or is not positive; ``position_bias`` reads queries that this kind does not give.
     """
+
+    gives_queries: ClassVar[bool] = False
+    """Whether a position bias may read the queries."""
 
     is_layer: ClassVar[bool] = True
     """Whether it is called as ``(x, grid) -> x``; a pooler and a downsampler are not."""
@@ -138,6 +147,11 @@ class Attention(nn.Module):
         _require_parts(proj=proj, attend=attend, position_bias=position_bias)
         if attend is not None and not isinstance(attend, Attend):
             raise TypeError(f"attend must be an Attend, got a {type(attend).__name__}")
+        if reads_queries(position_bias) and not self.gives_queries:
+            raise ValueError(
+                f"position_bias is a {type(position_bias).__name__}, which reads queries: {type(self).__name__} gives it none, a "
+                "self-attention such as GlobalAttention does"
+            )
         self.attend = SoftmaxAttend() if attend is None else attend
         self.position_bias = position_bias
         self.proj = nn.Linear(heads * self.value_dim, dim) if proj is None else proj
@@ -174,10 +188,12 @@ class Attention(nn.Module):
             },
         }
 
-    def bias(self, grid: Grid, prefix: int, mask: Tensor | None = None) -> Tensor | None:
-        """The bias of the logits over ``prefix`` tokens and ``grid``, and a mask added to it."""
-        position_bias = None if self.position_bias is None else self.position_bias(grid, prefix)
-        return add_bias(position_bias, mask)
+    def bias(self, grid: Grid, prefix: int, mask: Tensor | None = None, q: Tensor | None = None) -> Tensor | None:
+        """The bias of the logits over ``prefix`` tokens and ``grid``, and a mask added to it; ``q`` for one that reads queries."""
+        if self.position_bias is None:
+            return mask
+        read = (q,) if reads_queries(self.position_bias) else ()
+        return add_bias(self.position_bias(grid, prefix, *read), mask)
 
     def output(self, values: Tensor) -> Tensor:
         """Values ``(..., heads, n, value_dim)`` through the output projection: ``(..., n, dim)``."""
@@ -196,6 +212,8 @@ class SelfAttention(Attention):
         rotary: a part called as ``rotary(q, k, grid) -> (q, k)`` before the products.
         dim, heads, head_dim, value_dim, proj, attend, position_bias, dropout: see :class:`Attention`.
     """
+
+    gives_queries = True
 
     def __init__(
         self,
@@ -252,7 +270,7 @@ class SelfAttention(Attention):
         ``mask`` broadcasts to the logits ``(..., heads, n, n)``: bools, True where a key takes part, or a bias.
         """
         q, k, v = self.project(tokens, grid)
-        return self.output(self.attend(q, k, v, self.bias(grid, prefix, mask)))
+        return self.output(self.attend(q, k, v, self.bias(grid, prefix, mask, q)))
 
 
 class CrossAttention(Attention):

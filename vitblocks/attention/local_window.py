@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from einops import repeat
 from torch import Tensor
 from typing_extensions import Unpack
 
 from ..grid import Grid, Size, require_no_prefix, split_prefix
 from ..registry import part
+from .attend import add_bias
 from .base import SelfAttention, SelfAttentionOptions, Steps, merge_heads, split_heads
 from .windows import DilatedWindows, Padding, Partition, ShiftedWindows, Windows
 
@@ -86,8 +88,8 @@ class WindowAttention(SelfAttention):
         queries, keys = self.turn(queries, keys, window)
         if mask is not None:
             mask = torch.cat([mask.new_zeros(*mask.shape[:-1], prefix), mask], dim=-1)
-        bias = self.bias(window, prefix)
-        bias = mask if bias is None else bias[:, prefix:] if mask is None else bias[:, prefix:] + mask
+        bias = self.bias(window, prefix, q=F.pad(queries, (0, 0, prefix, 0)))
+        bias = mask if bias is None else add_bias(bias[..., prefix:, :], mask)
         local = merge_heads(self.attend(queries, keys, values, bias))
         mixed = torch.cat([merge_heads(to_all), self.windows.join(local, grid)], dim=1)
         return self.dropout(self.proj(mixed))

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from ..attention.base import Attention
+from ..attention.base import Attention, reads_queries
 from ..grid import Grid
 from ..position.learned import add_positions
 from .owners import Owners
@@ -79,7 +79,8 @@ class FrozenPosition(nn.Module):
 def is_position(parent: nn.Module, name: str) -> bool:
     """Whether the child of this name is a part that can be frozen."""
     if name == "position_bias" and isinstance(parent, Attention):
-        return parent.position_bias is not None and type(parent.position_bias) is not FrozenBias
+        bias = parent.position_bias
+        return bias is not None and type(bias) is not FrozenBias and not reads_queries(bias)
     return bool(known(getattr(parent, name), "adds_positions"))
 
 

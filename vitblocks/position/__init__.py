@@ -1,5 +1,6 @@
 """Position schemes: layers that add to the tokens, biases of the logits, and rotations of queries and keys."""
 
+from .decomposed_bias import DecomposedBias
 from .dynamic_bias import DynamicBias
 from .fourier import FourierPosition
 from .learned import LearnedPosition
@@ -16,10 +17,12 @@ from .resize import (
 )
 from .rotary import Rotary2d
 from .sine import SinePosition1d, SinePosition2d
+from .tiled import TiledPosition
 
 __all__ = [
     "PEG",
     "ClassRelativeBias",
+    "DecomposedBias",
     "DistanceBias",
     "DynamicBias",
     "FourierPosition",
@@ -29,6 +32,7 @@ __all__ = [
     "Rotary2d",
     "SinePosition1d",
     "SinePosition2d",
+    "TiledPosition",
     "resize_offsets_as_beit",
     "resize_offsets_as_transformers",
     "resize_table",

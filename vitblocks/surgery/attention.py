@@ -7,7 +7,7 @@ from copy import deepcopy
 from torch import nn
 
 from ..attention import Attention
-from ..attention.base import SelfAttention
+from ..attention.base import SelfAttention, reads_queries
 from ..model import Model
 from ..recipe import noted_as
 from .carry import carry_over
@@ -61,7 +61,8 @@ def keep_attend(old: Attention, new: Attention, options: Options) -> None:
 
 def keep_positions(old: Attention, new: Attention, options: Options) -> None:
     """Position parts that mean the same in the new attention."""
-    if "position_bias" not in options and old.steps is not None and old.steps == new.steps:
+    same = old.steps is not None and old.steps == new.steps
+    if "position_bias" not in options and same and (new.gives_queries or not reads_queries(old.position_bias)):
         new.position_bias = deepcopy(old.position_bias)
     # Rotations depend on offsets alone and have no size of their own, but for the heads of mixed ones.
     if "rotary" in options or not (isinstance(old, SelfAttention) and isinstance(new, SelfAttention)):

@@ -15,6 +15,7 @@ from .dinov3 import DINOv3
 from .distill import DistillableEfficientViT, DistillablePiT, DistillableT2TViT, DistillableViT
 from .efficient import EfficientViT
 from .eva import EVA
+from .hiera import Hiera
 from .levit import LeViT
 from .local_vit import LocalViT
 from .maxvit import MaxViT
@@ -23,6 +24,7 @@ from .nest import NesT
 from .pit import PiT
 from .regionvit import RegionViT
 from .rope_vit import RoPEViT
+from .sam import SAMViT
 from .siglip import SigLIP
 from .swin import Swin
 from .swin_v2 import SwinV2
@@ -51,6 +53,7 @@ __all__ = [
     "DistillableT2TViT",
     "DistillableViT",
     "EfficientViT",
+    "Hiera",
     "LeViT",
     "LocalViT",
     "MaxViT",
@@ -59,6 +62,7 @@ __all__ = [
     "PiT",
     "RegionViT",
     "RoPEViT",
+    "SAMViT",
     "SigLIP",
     "Swin",
     "SwinV2",

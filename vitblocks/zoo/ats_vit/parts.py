@@ -143,7 +143,7 @@ class AdaptiveSampling(nn.Module):
         q, k, v = self.attn.project(self.norm(x), grid)
         # Zeroed as published: the smoothed softmax takes its maximum over padding too.
         q, k, v = (part * real[:, None, :, None] for part in (q, k, v))
-        bias = self.attn.bias(grid, prefix, real_token_mask(real, x.dtype))
+        bias = self.attn.bias(grid, prefix, real_token_mask(real, x.dtype), q)
         rows = self.rows(self.sampler(self.scores(q, k, v, bias, prefix)), prefix)
         # Gathered before the output projection, which then is of the rows kept alone.
         values = pick_rows(merge_heads(self.attn.attend(q, k, v, bias)), rows)
