@@ -138,7 +138,7 @@ _KINDS: dict[Check, str] = {
         pretrained squeezed hidden head_hidden_dim
         kernel_size kernel_sizes emb_kernel proj_kernel peg_kernel_size pool_size pooling_kernel_size cross_embed_kernel_sizes global_k
         stride emb_stride kv_stride kv_proj_stride pool_stride pooling_stride cross_embed_strides t2t_layers output_channel_bits
-        patch_stride query_stride neck_dim position_grid
+        patch_stride query_stride neck_dim position_grid mixed_heads
         projection_hidden_size projection_layers projection_bottleneck_size num_classes_K epochs steps_per_epoch
     """,
     check_count: """
