@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from ..border.matrix import table as float32
 from .case import Case
 from .check import TOLERANCE, build, errors, tolerance
 from .disagreements import section
@@ -43,6 +44,7 @@ def main() -> int:
     parser.add_argument("files", nargs="+", metavar="FILE.json")
     files = sorted(parser.parse_args().files)
     print(HEAD.format(tolerance=TOLERANCE) + "\n".join(row(path) for path in files))
+    print(float32.section(), end="")
     print(section())
     return 0
 

@@ -1,4 +1,4 @@
-"""``python -m tests.border.matrix [NAME ...]``: measure rows, all if none is named, and write what they are off by."""
+"""``python -m tests.border.matrix [NAME ...]``: measure rows, all if none is named; write what they are off by, on its page, too."""
 
 from __future__ import annotations
 
@@ -41,6 +41,9 @@ def main() -> int:
         found[name] = {**errors._asdict(), "adopted": f"{errors.adopted:.1e}", "loaded": f"{errors.loaded:.1e}"}
         FILE.write_text(json.dumps({name: found[name] for name in ROWS if name in found}, indent=1) + "\n")
     fresh.close()
+    from .table import write  # which reads what was measured here
+
+    write()
     return int(failed)
 
 
