@@ -65,7 +65,7 @@ from vitblocks.zoo.crossformer import CrossScaleConv, LongDistanceWindows
 from vitblocks.zoo.deepvit import RescaledBlock
 from vitblocks.zoo.hiera import DoublingBlock, ExpandingBlock, QueryPoolingAttention
 from vitblocks.zoo.levit import DownsamplingAttention
-from vitblocks.zoo.maxvit import MBConv
+from vitblocks.zoo.maxvit import ConvNeXtBlock, MBConv
 from vitblocks.zoo.mobile_vit import ConvFusion, Interleaved, ResizeToMultiple
 from vitblocks.zoo.nest import BlockAggregation
 from vitblocks.zoo.pit import PoolingDownsample
@@ -313,6 +313,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
         {"prefix": (1, 5)},
     ),
     "mobile convolution": (lambda: OnMap(MBConv(DIM, DIM, 32, 4, drop_path=0.3)), {}),
+    "ConvNeXt": (lambda: OnMap(ConvNeXtBlock(DIM, DIM, layer_scale=0.5, drop_path=0.3)), {}),
     "inverted residual": (lambda: OnMap(InvertedResidual(DIM, DIM)), {}),
     "class token": (lambda: ClassToken(DIM, 2), {"adds": 2}),
     "registers": (lambda: RegisterToken(DIM, 3), {"adds": 3}),

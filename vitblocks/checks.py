@@ -131,7 +131,8 @@ _KINDS: dict[Check, str] = {
     check_int: """
         dim dims out_dim in_dim inner_dim other_dim hidden_dim bottleneck_dim emb_dim token_dim stem_dim stem_dims embedding_dim
         decoder_dim
-        mlp_dim mlp_dims cls_mlp_dim enc_mlp_dim decoder_mlp_dim head_dim key_dim value_dim heads num_heads enc_heads decoder_heads
+        mlp_dim mlp_dims cls_mlp_dim enc_mlp_dim decoder_mlp_dim head_dim key_dim value_dim heads num_heads mixed_heads
+        enc_heads decoder_heads
         cross_attn_heads channels in_channels out_channels image_channels width widths features groups count samples convs n_conv_layers
         num_hierarchies max_tokens_per_depth image_size img_size local_size size grid patch_size patch_sizes local_patch_size
         mask_patch_size window window_size window_sizes local_window_size global_window_size dilation reduction reductions multiple
@@ -163,7 +164,7 @@ _KINDS: dict[Check, str] = {
     """,
     check_callable: """
         norm activation linear gate token_layer stem regions resize augment_fn augment_fn2 augment_local projection_norm decoder_norm
-        decoder_activation neck_norm bias_factory pooling_block
+        decoder_activation neck_norm bias_factory pooling_block positions_rotary conv_block partitions
     """,
     check_number: "branch_weight scale attn_scale layer_scale init init_weight weight_scale rescale mean",
 }

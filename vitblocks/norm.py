@@ -101,6 +101,12 @@ class MapNorm(nn.Module):
         return rearrange(tokens, "b h w c -> b c h w")
 
 
+@part
+def map_layer_norm(channels: int, eps: float = 1e-6) -> MapNorm:
+    """A :class:`LayerNorm` of the channels of a map, as a factory of norms among convolutions."""
+    return MapNorm(LayerNorm(channels, eps))
+
+
 def identity_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, gain: float = 1.0) -> None:
     """Make a BatchNorm in evaluation multiply by ``gain``: the weight undoes the epsilon under the root."""
     norm.reset_running_stats()

@@ -22,6 +22,7 @@ from vitblocks import (
     DistillWrapper,
     GatedMlp,
     GlobalAttention,
+    GridWindows,
     LinearEmbed,
     LocalWindowAttention,
     MeanPool,
@@ -35,6 +36,7 @@ from vitblocks import (
 )
 from vitblocks.block import ResidualPostNormBlock
 from vitblocks.grid import num_prefix
+from vitblocks.norm import map_layer_norm
 from vitblocks.objectives.views import ColorAugmentation, RandomCrop
 from vitblocks.pool import PrefixMeanPool
 from vitblocks.position import (
@@ -51,6 +53,7 @@ from vitblocks.zoo.ats_vit import TrimPadding
 from vitblocks.zoo.cct import CompactTransformer
 from vitblocks.zoo.cross_vit import Rescale, ResizeTo, ThreeConvStem
 from vitblocks.zoo.deepvit import PatchStem
+from vitblocks.zoo.maxvit import ConvNeXtBlock
 from vitblocks.zoo.regionvit import CarryPadding, DropPadding, RegionalAttention, RegionalBlock
 from vitblocks.zoo.t2t import token_performer
 
@@ -86,6 +89,9 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
         shared_bias=True,
         mask_token=True,
         bias_factory=partial(ClassRelativeBias, resize=resize_offsets_as_transformers),
+    ),
+    "MaxViT, ConvNeXt's blocks": lambda: TINY["MaxViT"].build(
+        conv_block=partial(ConvNeXtBlock, layer_scale=0.5), conv_norm=map_layer_norm, partitions=(GridWindows,)
     ),
     "EVA, post-norm": lambda: vit(zoo.EVA, pool="cls", block=ResidualPostNormBlock),
     "SigLIP, mean": lambda: vit(zoo.SigLIP, pool="mean", embed=ConvEmbed(8, 16, bias=False)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -9,10 +10,13 @@ import pytest
 import torch
 from torch import nn
 
-from vitblocks import GridWindows, LogSpacedBias, MaxViT
+from tests.border import cases  # which lets timm import torchvision
+from vitblocks import GridWindows, LayerNorm, LogSpacedBias, MaxViT
+from vitblocks.attention import Windows
 from vitblocks.checkpoint import export, load
 from vitblocks.embed.same import SameAvgPool2d, SameConv2d
-from vitblocks.zoo.maxvit import MBConv
+from vitblocks.norm import map_layer_norm
+from vitblocks.zoo.maxvit import ConvNeXtBlock, MBConv
 
 from .common import check_bfloat16, check_feature_maps, check_gradients, check_logits, check_recomputation
 
@@ -38,6 +42,34 @@ def test_weights_of_stages_of_many_blocks_go_out_and_come_in() -> None:
     assert {f"stages.1.blocks.{i}.conv.conv1_1x1.weight" for i in range(4)} <= theirs.keys()
     load(other, theirs, layout="timm")
     assert all(torch.equal(value, other.state_dict()[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("partitions", [(Windows, GridWindows), (GridWindows,)], ids=["", "v2"])
+def test_of_convnext_blocks_it_is_timms_maxxvit(partitions: Any) -> None:
+    pytest.importorskip("timm")
+    from timm.models.maxxvit import MaxxVit, MaxxVitCfg, _next_cfg
+
+    options = _next_cfg(no_block_attn=len(partitions) == 1, rel_pos_type="bias")
+    for part in ("transformer_cfg", "conv_cfg"):
+        options[part] = replace(options[part], init_values=0.5)
+    options["transformer_cfg"] = replace(options["transformer_cfg"], dim_head=4)
+    sizes = {"embed_dim": (8, 16), "depths": (1, 2), "block_type": ("M", "M"), "stem_width": (4, 8)}
+    theirs = cases.randomised(MaxxVit(MaxxVitCfg(**sizes, **options), img_size=64, num_classes=5).double())
+    ours = tiny(
+        stem_bias=False,
+        padding="symmetric",
+        conv_norm=map_layer_norm,
+        conv_activation=nn.GELU,
+        conv_block=partial(ConvNeXtBlock, layer_scale=0.5),
+        activation=nn.GELU,
+        norm=LayerNorm,
+        layer_scale=0.5,
+        partitions=partitions,
+    ).double()
+    load(ours, theirs.state_dict(), layout="timm")
+    assert export(ours, "timm").keys() == theirs.state_dict().keys()
+    images = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    torch.testing.assert_close(ours.eval()(images), theirs(images), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("padding", ["symmetric", "same"])
@@ -74,6 +106,10 @@ def test_what_cannot_be_is_refused() -> None:
         MBConv(4, 4, 8, 2, stride=3)
     with pytest.raises(ValueError, match="keeps the channels"):
         MBConv(4, 8, 8, 2)
+    with pytest.raises(ValueError, match="keeps the channels"):
+        ConvNeXtBlock(4, 8)
+    with pytest.raises(ValueError, match="multiple of in_channels=4, got 6"):
+        ConvNeXtBlock(4, 6, stride=2)
     with pytest.raises(ValueError, match="heads of 4"):
         tiny(dims=(8, 18))
     with pytest.raises(ValueError, match="must have a block"):

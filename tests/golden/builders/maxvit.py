@@ -11,14 +11,18 @@ from torch import Tensor, nn
 from tests.golden.case import Case
 from tests.golden.check import Builder
 from tests.golden.config import Config, pair
-from vitblocks import LogSpacedBias, MaxViT, layer_norm
+from vitblocks import GridWindows, LogSpacedBias, MaxViT, layer_norm
+from vitblocks.attention import Windows
 from vitblocks.checkpoint import KeyMap
+from vitblocks.norm import map_layer_norm
+from vitblocks.zoo.maxvit import ConvNeXtBlock
 from vitblocks.zoo.maxvit.layouts import timm_with
 
 
 def conv_options(config: Config) -> dict[str, Any]:
-    """Of mobile convolutions."""
-    config.only("block_type", "mbconv")
+    """Of mobile convolutions, or of ConvNeXt's blocks in their place."""
+    if config.only("block_type", "mbconv", "convnext") == "convnext":
+        return conv_next_options(config)
     config.only("group_size", 1)
     config.only("stride_mode", "dw")
     config.only("attn_layer", "se")
@@ -35,10 +39,38 @@ def conv_options(config: Config) -> dict[str, Any]:
         "squeeze": config["attn_ratio"],
         "kernel_size": config["kernel_size"],
         "conv_bias": config["output_bias"],
-        "padding": {"same": "same", "": "symmetric"}[config.only("padding", "", "same")],
+        "padding": padding(config),
         "conv_norm": partial(nn.BatchNorm2d, eps=config["norm_eps"]),
         "conv_activation": config.activation("act_layer"),
         "squeeze_activation": config.activation("attn_act_layer", "silu"),
+    }
+
+
+def padding(config: Config) -> str:
+    return {"same": "same", "": "symmetric"}[config.only("padding", "", "same")]
+
+
+def conv_next_options(config: Config) -> dict[str, Any]:
+    """Its block has kernels of 7 whatever the config says, and reads nothing of squeezes and expansions of mobile convolutions."""
+    config.unaffected_by("kernel_size", "group_size", "expand_output", "pre_norm_act", "attn_early", "pool_type")
+    config.unaffected_by("attn_layer", "attn_act_layer", "attn_ratio", "downsample_pool_type", "norm_layer_cl")
+    config.only("padding", "", why="only its stem would be padded so")
+    config.only("output_bias", True)
+    config.only("stride_mode", "dw")
+    config.only("norm_layer", "layernorm2d")
+    eps, activation = config["norm_eps"], config.activation("act_layer")
+    block = partial(
+        ConvNeXtBlock,
+        mlp_ratio=config["expand_ratio"],
+        norm=layer_norm(eps),
+        activation=activation,
+        layer_scale=config.get("init_values"),
+    )
+    return {
+        "conv_block": block,
+        "padding": "symmetric",
+        "conv_norm": partial(map_layer_norm, eps=eps),
+        "conv_activation": activation,
     }
 
 
@@ -47,7 +79,6 @@ def transformer_options(config: Config, image: tuple[int, int]) -> dict[str, Any
     config.only("norm_layer", "layernorm2d")
     config.only("norm_layer_cl", "layernorm")
     config.only("pool_type", "avg2", why="only CoAtNet's blocks pool")
-    config.only("no_block_attn", False)
     for name in ("expand_first", "shortcut_bias", "use_nchw_attn"):
         config.get(name)  # see WITHOUT_EFFECT in test_config.py
     ratio = config["partition_ratio"]
@@ -71,6 +102,7 @@ def transformer_options(config: Config, image: tuple[int, int]) -> dict[str, Any
         "activation": config.activation("act_layer"),
         "norm": layer_norm(config["norm_eps"]),
         "bias_factory": bias if kind == "mlp" else None,
+        "partitions": (GridWindows,) if config.get("no_block_attn", False) else (Windows, GridWindows),
     }
 
 
@@ -125,4 +157,7 @@ def token_map(model: Any, case: Case) -> Tensor:
     return corner(x, grid, case.outputs["tokens"])
 
 
-BUILDERS = {("MaxViT", "timm"): Builder(timm, {"stage{}": stage_map, "tokens": token_map}, key_map=key_map)}
+BUILDERS = {
+    (name, "timm"): Builder(timm, {"stage{}": stage_map, "tokens": token_map}, key_map=key_map)
+    for name in ("MaxViT", "MaxxViT")
+}

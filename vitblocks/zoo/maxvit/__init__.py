@@ -1,6 +1,6 @@
 """MaxViT: Multi-Axis Vision Transformer (arXiv:2204.01697)."""
 
 from .model import VARIANTS, MaxViT
-from .parts import MBConv
+from .parts import ConvNeXtBlock, MBConv
 
-__all__ = ["VARIANTS", "MBConv", "MaxViT"]
+__all__ = ["VARIANTS", "ConvNeXtBlock", "MBConv", "MaxViT"]

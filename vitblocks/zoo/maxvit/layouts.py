@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, cast
 from einops import rearrange
 from torch import Tensor
 
-from ...attention import WindowAttention
+from ...attention import GridWindows, WindowAttention
 from ...checkpoint.rules import KeyMap, Rule, Table, within
 from ...checkpoint.transforms import Functions, Same, Tensors, Transform, heads_from_interleaved
 from ...embed.same import SameConv2d
 from ...position import RelativeBias
+from .parts import ConvNeXtBlock
 
 if TYPE_CHECKING:
     from ...model import Stage
@@ -49,6 +50,14 @@ _CONV = (
     Rule("conv3_1x1.{p}", "branch.project.{p}"),
 )
 
+_CONV_NEXT = (
+    Rule("shortcut.expand.{p}", "skip.expand.{p}"),
+    Rule("conv_dw.{p}", "depthwise.{p}"),
+    Rule("ls.gamma", "shortcut.scale.weight"),
+    *(Rule(f"mlp.{fc}.weight", f"mlp.{fc}.weight", POINTWISE) for fc in ("fc1", "fc2")),
+    Rule("{p}", "{p}"),
+)
+
 
 def block(attn: WindowAttention, *, head_first: bool, mirror: bool) -> tuple[Rule, ...]:
     """A block of window or grid attention."""
@@ -67,7 +76,7 @@ def block(attn: WindowAttention, *, head_first: bool, mirror: bool) -> tuple[Rul
 
 
 def timm(model: MaxViT, *, head_first: bool | None = None, mirror: bool | None = None) -> Table:
-    """timm's MaxxVit of MBConvs.
+    """timm's MaxxVit of MBConvs or of ConvNeXt's blocks.
 
     Weights from TensorFlow, which have "same" padding, have [all q | all k | all v], and tables of key minus query (``mirror``). Those that
     timm trained have the q, k and v of one head after the other (``head_first``).
@@ -77,17 +86,26 @@ def timm(model: MaxViT, *, head_first: bool | None = None, mirror: bool | None =
     mirror = theirs if mirror is None else mirror
     rules: list[Rule] = []
     for s, stage in enumerate(model.stages):
-        for i, layer in enumerate(cast("Stage", stage).layers):
-            name = f"stages.{s}.blocks.{(i + 1) // 3}"
-            if i % 3 == 2:
-                rules += within(f"{name}.conv", f"stages.{s}.on_map{f'_{i // 3}' if i > 2 else ''}.conv", _CONV)
+        transition, layers = cast("Stage", stage).transition, cast("Stage", stage).layers
+        convs, attentions = 0, 0
+        own = _CONV_NEXT if isinstance(getattr(transition, "conv", None), ConvNeXtBlock) else _CONV
+        for layer in layers:
+            name = f"stages.{s}.blocks.{convs}"
+            attn = getattr(layer, "attn", None)
+            if isinstance(attn, WindowAttention):
+                kind = "attn_grid" if isinstance(attn.windows, GridWindows) else "attn_block"
+                # Convolutions are no blocks.
+                ours = f"stages.{s}.blocks.{attentions}"
+                rules += within(f"{name}.{kind}", ours, block(attn, head_first=head_first, mirror=mirror))
+                attentions += 1
             else:
-                own = block(cast(WindowAttention, layer.attn), head_first=head_first, mirror=mirror)
-                ours = f"stages.{s}.blocks.{i // 3 * 2 + i % 3}"  # convolutions are no blocks
-                rules += within(f"{name}.{('attn_block', 'attn_grid')[i % 3]}", ours, own)
-        rules += within(f"stages.{s}.blocks.0.conv", f"stages.{s}.transition.conv", _CONV)
+                place = f"stages.{s}.on_map{f'_{convs}' if convs else ''}.conv"
+                convs += 1
+                rules += within(f"stages.{s}.blocks.{convs}.conv", place, own)
+        rules += within(f"stages.{s}.blocks.0.conv", f"stages.{s}.transition.conv", own)
     return (
         Rule("stem.conv1.{p}", "embed.conv.0.conv.{p}"),
+        Rule("stem.norm1.{p}", "embed.conv.0.norm.norm.{p}"),
         Rule("stem.norm1.{p}", "embed.conv.0.norm.{p}"),
         Rule("stem.conv2.{p}", "embed.conv.1.{p}"),
         *rules,

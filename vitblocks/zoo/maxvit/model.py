@@ -19,13 +19,13 @@ from ...grid import Size, to_pair
 from ...head import linear_head
 from ...init import fan_out_conv
 from ...model import Model, Stage
-from ...norm import NormFactory, layer_norm
+from ...norm import NormFactory, layer_norm, map_layer_norm
 from ...pool import MeanPool
 from ...position import LogSpacedBias, RelativeBias
 from ...registry import Variant, Variants, part
 from ...residual import drop_path_schedule
 from .layouts import LAYOUTS
-from .parts import ConvPadding, MBConv, convolution
+from .parts import ConvNeXtBlock, ConvPadding, MBConv, convolution
 
 BiasFactory: TypeAlias = Callable[[int], nn.Module]
 
@@ -66,6 +66,9 @@ class MaxViT(Model):
             feed-forwards.
         norm: factory of all other norms.
         bias_factory: factory ``heads -> part`` of each position bias; a :class:`~vitblocks.RelativeBias` of the window if None.
+        conv_block: factory of other convolutional blocks in place of mobile convolutions, called with channels in and out, ``stride=`` and
+            ``drop_path=``: :class:`~vitblocks.zoo.maxvit.ConvNeXtBlock` is timm's MaxxViT.
+        partitions: of the attentions that follow a convolutional block, each called with ``window``.
 
     Raises:
         ValueError: not as many ``dims`` as ``depths``, a width that does not divide into heads, or an unknown ``padding``.
@@ -104,12 +107,14 @@ class MaxViT(Model):
         activation: Activation = TanhGELU,
         norm: NormFactory = layer_norm(1e-5),
         bias_factory: BiasFactory | None = None,
+        conv_block: Callable[..., nn.Module] | None = None,
+        partitions: Sequence[Callable[[tuple[int, int]], Partition]] = (Windows, GridWindows),
     ) -> None:
         check_choice("padding", padding, ("symmetric", "same"))
         size = to_pair(window, "window")
         rates = iter(drop_path_schedule(drop_path, sum(depths)))
 
-        def mbconv(before: int, width: int, stride: int, rate: float) -> MBConv:
+        def mbconv(before: int, width: int, *, stride: int, drop_path: float) -> MBConv:
             hidden = make_divisible((width if expand_output else before) * expansion)
             return MBConv(
                 before,
@@ -123,7 +128,7 @@ class MaxViT(Model):
                 norm=conv_norm,
                 activation=conv_activation,
                 squeeze_activation=squeeze_activation,
-                drop_path=rate,
+                drop_path=drop_path,
             )
 
         def block(width: int, windows: Partition, rate: float) -> Block:
@@ -150,9 +155,10 @@ class MaxViT(Model):
             layers: list[nn.Module] = []
             for i in range(depth):
                 rate = next(rates)
-                conv = mbconv(before if i == 0 else width, width, 2 if i == 0 else 1, rate)
+                make = mbconv if conv_block is None else conv_block
+                conv = make(before if i == 0 else width, width, stride=2 if i == 0 else 1, drop_path=rate)
                 layers += [Downsample(conv) if i == 0 else OnMap(conv)]
-                layers += [block(width, windows, rate) for windows in (Windows(size), GridWindows(size))]
+                layers += [block(width, partition(size), rate) for partition in partitions]
             return Stage(layers[1:], transition=layers[0])
 
         if any(depth < 1 for depth in depths):
@@ -230,6 +236,29 @@ def _rw(size: str, stem: int, image_size: int, *, log_spaced: bool = True, **opt
     return Variant(MaxViT, {**_SIZES[size], **own, **bias, **options})
 
 
+def _maxx(
+    dims: tuple[int, ...], depths: tuple[int, ...], image_size: int, *, log_spaced: bool = True, grid_only: bool
+) -> Variant:
+    """timm's MaxxViT, of ConvNeXt's blocks; its second version attends in grids alone."""
+    bias = {"bias_factory": partial(LogSpacedBias, span=None, limit=None)} if log_spaced else {}
+    own: dict[str, Any] = {
+        "image_size": image_size,
+        "window": image_size // 32,
+        "dims": dims,
+        "depths": depths,
+        "stem_dims": (dims[0] // 2, dims[0]),
+        "stem_bias": False,
+        "padding": "symmetric",
+        "conv_norm": map_layer_norm,
+        "conv_activation": nn.GELU,
+        "conv_block": ConvNeXtBlock,
+        "activation": nn.GELU,
+        "norm": layer_norm(1e-6),
+        "layer_scale": 1e-6,
+    }
+    return Variant(MaxViT, {**own, **bias, **({"partitions": (GridWindows,)} if grid_only else {})})
+
+
 VARIANTS: Variants = {
     **{
         f"maxvit_{size}_tf_{image_size}": _tf(size, stem, image_size)
@@ -244,4 +273,9 @@ VARIANTS: Variants = {
     "maxvit_rmlp_small_rw_224": _rw("small", 32, 224, layer_scale=1e-6),
     "maxvit_rmlp_base_rw_224": _rw("base", 32, 224, head_hidden_dim=768),
     "maxvit_rmlp_base_rw_384": _rw("base", 32, 384, head_hidden_dim=768),
+    "maxxvit_rmlp_nano_rw_256": _maxx((64, 128, 256, 512), (1, 2, 3, 1), 256, grid_only=False),
+    "maxxvit_rmlp_small_rw_256": _maxx((96, 192, 384, 768), (2, 2, 5, 2), 256, grid_only=False),
+    "maxxvitv2_nano_rw_256": _maxx((96, 192, 384, 768), (1, 2, 3, 1), 256, log_spaced=False, grid_only=True),
+    "maxxvitv2_rmlp_base_rw_224": _maxx((128, 256, 512, 1024), (2, 6, 12, 2), 224, grid_only=True),
+    "maxxvitv2_rmlp_base_rw_384": _maxx((128, 256, 512, 1024), (2, 6, 12, 2), 384, grid_only=True),
 }

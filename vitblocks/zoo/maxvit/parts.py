@@ -1,18 +1,18 @@
-"""MaxViT's own parts: its mobile convolution (arXiv:2204.01697, Section 3.3)."""
+"""MaxViT's own parts: its mobile convolution (arXiv:2204.01697, Section 3.3), and the block that timm's MaxxViT has in its place."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from functools import partial
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 from torch import Tensor, nn
 
 from ...checks import check_choice
 from ...embed.same import SameAvgPool2d, SameConv2d
-from ...feedforward import Activation, SqueezeExcite
-from ...grid import to_pair
-from ...norm import NormFactory
+from ...feedforward import Activation, Mlp, SqueezeExcite
+from ...grid import to_map, to_pair, to_tokens
+from ...norm import LayerNorm, NormFactory
 from ...registry import part
 from ...residual import Shortcut
 
@@ -78,9 +78,7 @@ class MBConv(nn.Module):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        check_choice("stride", stride, (1, 2))
-        if stride == 1 and in_channels != out_channels:
-            raise ValueError(f"a stride of 1 keeps the channels, got {in_channels} in and {out_channels} out")
+        _check_stride(stride, in_channels, out_channels)
         conv = partial(convolution, padding=padding)
         self.stride = to_pair(stride, "stride")
         self.skip = nn.Identity() if stride == 1 else pooled(in_channels, out_channels, bias=bias, padding=padding)
@@ -101,6 +99,70 @@ class MBConv(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         return self.shortcut(self.skip(image), self.branch(image))
+
+
+@part
+class ConvNeXtBlock(nn.Module):
+    """Convolved channel by channel, normed, through a feed-forward, and added to the map (ConvNeXt, arXiv:2201.03545, Figure 4).
+
+    ``(B, in_channels, H, W) -> (B, out_channels, H', W')``, sizes divided by ``stride`` and rounded up. At a stride of 2 the map that is
+    added to is averaged, and projected where the channels change.
+
+    Args:
+        in_channels, out_channels: channels in and out, the latter a multiple of the former.
+        stride: of the depthwise convolution, 1 or 2.
+        kernel_size: of the depthwise convolution.
+        mlp_ratio: hidden width of the feed-forward over the channels out.
+        padding: see :data:`ConvPadding`.
+        norm: factory of the norm of tokens.
+        activation: factory of the feed-forward's activation.
+        layer_scale: starting value of a learned scale for each channel; None for none.
+        drop_path: rate.
+
+    Raises:
+        ValueError: another stride, other channels at a stride of 1, or an unknown ``padding``.
+    """
+
+    normed: ClassVar = {"norm": "mlp"}
+    shortcuts: ClassVar = {"shortcut": "mlp"}
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        stride: int = 1,
+        kernel_size: int = 7,
+        mlp_ratio: float = 4.0,
+        padding: ConvPadding = "symmetric",
+        norm: NormFactory = LayerNorm,
+        activation: Activation = nn.GELU,
+        layer_scale: float | None = 1e-6,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        _check_stride(stride, in_channels, out_channels)
+        if out_channels % in_channels:
+            raise ValueError(f"out_channels must be a multiple of in_channels={in_channels}, got {out_channels}")
+        self.stride = to_pair(stride, "stride")
+        self.skip = nn.Identity() if stride == 1 else pooled(in_channels, out_channels, bias=True, padding=padding)
+        self.depthwise = convolution(
+            in_channels, out_channels, kernel_size, stride=stride, groups=in_channels, bias=True, padding=padding
+        )
+        self.norm = norm(out_channels)
+        self.mlp = Mlp(out_channels, int(out_channels * mlp_ratio), activation=activation)
+        self.shortcut = Shortcut(out_channels, layer_scale=layer_scale, drop_path=drop_path)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x, grid = to_tokens(self.depthwise(image))
+        skip, _ = to_tokens(self.skip(image))
+        return to_map(self.shortcut(skip, self.mlp(self.norm(x), grid)), grid)
+
+
+def _check_stride(stride: int, in_channels: int, out_channels: int) -> None:
+    check_choice("stride", stride, (1, 2))
+    if stride == 1 and in_channels != out_channels:
+        raise ValueError(f"a stride of 1 keeps the channels, got {in_channels} in and {out_channels} out")
 
 
 def pooled(in_channels: int, out_channels: int, *, bias: bool, padding: ConvPadding) -> nn.Sequential:
