@@ -131,7 +131,7 @@ _KINDS: dict[Check, str] = {
     check_int: """
         dim dims out_dim in_dim inner_dim other_dim hidden_dim bottleneck_dim emb_dim token_dim stem_dim stem_dims embedding_dim
         decoder_dim
-        mlp_dim mlp_dims cls_mlp_dim enc_mlp_dim decoder_mlp_dim head_dim key_dim value_dim heads num_heads mixed_heads
+        mlp_dim mlp_dims cls_mlp_dim enc_mlp_dim decoder_mlp_dim head_dim key_dim value_dim heads num_heads
         enc_heads decoder_heads
         cross_attn_heads channels in_channels out_channels image_channels width widths features groups count samples convs n_conv_layers
         num_hierarchies max_tokens_per_depth image_size img_size local_size size grid patch_size patch_sizes local_patch_size
