@@ -91,7 +91,6 @@ ROWS: dict[str, Row] = {
     "timm: CLIP": any_size("vit_base_patch32_clip_224", 128, 32),
     "timm: SigLIP": any_size("vit_base_patch16_siglip_224", 64),
     "timm: SigLIP, mean": any_size("vit_base_patch16_siglip_gap_224", 64),
-    "timm: EVA, large": any_size("eva_large_patch14_196", 56, 14),
     "timm: EVA-02": any_size("eva02_tiny_patch14_224", 112, 14),
     "timm: EVA-02, inner norms": any_size("eva02_base_patch14_224", 56, 14),
     "timm: EVA-02-CLIP": any_size("eva02_base_patch16_clip_224", 64),
@@ -107,4 +106,10 @@ ROWS: dict[str, Row] = {
     "timm: MobileViT": row("mobilevit_xxs", 256, sizes=((320, 320), (192, 256)), takes_size=False),
     "timm: Swin": each_size("swin_tiny_patch4_window7_224", 224),
     "timm: Swin, any size": any_size("swin_tiny_patch4_window7_224", 224),
+    "timm: Swin V2": each_size("swinv2_tiny_window8_256", 256, 64),
+    "timm: MaxViT": row("maxvit_nano_rw_256", 256, sizes=((512, 512), (256, 512))),
+    "timm: MaxViT, MLP of offsets": row("maxvit_rmlp_pico_rw_256", 256, sizes=((512, 512), (256, 512))),
+    "timm: MaxViT, from TensorFlow": row("maxvit_tiny_tf_224", 224),
+    "timm: XCiT": row("xcit_nano_12_p16_224", 224, sizes=((256, 256), (192, 256))),
+    "timm: XCiT, patches of 8": row("xcit_nano_12_p8_224", 112, sizes=((128, 128), (96, 128))),
 }

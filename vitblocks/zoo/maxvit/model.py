@@ -25,6 +25,7 @@ from ...position import LogSpacedBias, RelativeBias
 from ...registry import Variant, Variants, part
 from ...residual import drop_path_schedule
 from .layouts import LAYOUTS
+from .origins import ORIGINS
 from .parts import ConvNeXtBlock, ConvPadding, MBConv, convolution
 
 BiasFactory: TypeAlias = Callable[[int], nn.Module]
@@ -75,6 +76,7 @@ class MaxViT(Model):
     """
 
     layouts = LAYOUTS
+    origins = ORIGINS
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""How transformers' Swin V2 is read."""
+"""How other libraries' Swin V2 is read."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ...border import Origin, activation_of, rate_of, refuse_unless, timm, transformers
 from ...grid import to_pair
+from ...prefix import PerToken
 from .layouts import hf_swin_v2
 
 if TYPE_CHECKING:
@@ -63,6 +64,59 @@ def read_hf(build: Callable[..., Model], module: Any) -> Model:
     return transformers.without_inner_dropout(model)
 
 
+def read_timm(build: Callable[..., Model], module: Any) -> Model:
+    """timm's SwinTransformerV2, at the size it is made for or at any. Windows that ours would not have are refused."""
+    stages = [timm.named(f"layers.{s}.blocks", stage.blocks) for s, stage in enumerate(module.layers)]
+    own = ("dim", "heads", "mlp_dim", "pretrained_windows")
+    settings, each = timm.by_stage(module, stages, _timm_block, own=own)
+    blocks = {name: block for stage in stages for name, block in stage.items()}
+    dims = each["dim"]
+    refuse_unless(dims == [dims[0] * 2**s for s in range(len(dims))], module, "channels of its stages", dims)
+    timm.same_norm(
+        module,
+        {
+            "layers.0.blocks.0.norm1": module.layers[0].blocks[0].norm1,
+            "patch_embed.norm": module.patch_embed.norm,
+            "norm": module.norm,
+            **{f"layers.{s}.downsample.norm": stage.downsample.norm for s, stage in enumerate(module.layers) if s},
+        },
+    )
+    firsts = [stage.blocks[0] for stage in module.layers]
+    model = build(
+        **timm.patches(module, module.patch_embed, normed=True),
+        **settings,
+        num_classes=timm.classifier_head(module),
+        dim=dims[0],
+        depths=[len(stage) for stage in stages],
+        heads=each["heads"],
+        window=tuple(max(block.window_size[i] for block in firsts) for i in range(2)),
+        pretrained_windows=each["pretrained_windows"],
+        mlp_ratio=timm.ratio(module, each["mlp_dim"], dims),
+        drop_path=timm.drop_path(module, blocks),
+        padding="timm",
+    )
+    first: Any = model.stages[0]
+    first.layers[0] = PerToken(nn.Dropout(0.0))  # there is none after theirs' patches
+    for (name, theirs), (_, ours) in zip(blocks.items(), model.blocks(), strict=True):
+        windows = cast("WindowAttention", ours.attn).windows
+        same = (getattr(windows, "size", None), getattr(windows, "shift", (0, 0)))
+        refuse_unless(same[0] == theirs.window_size, module, f"window_size of {name}", theirs.window_size)
+        refuse_unless(same[1] == theirs.shift_size, module, f"shift_size of {name}", theirs.shift_size)
+    return model
+
+
+def _timm_block(module: nn.Module, name: str, theirs: Any) -> dict[str, Any]:
+    attn = theirs.attn
+    settings = timm.block(module, name, theirs, attentions=["WindowAttention"], kinds=["SwinTransformerV2Block"])
+    hidden = attn.cpb_mlp[0].out_features
+    refuse_unless(hidden == 512, module, f"hidden width of {name}.attn.cpb_mlp", hidden)
+    return {
+        **settings,
+        "qkv_bias": attn.q_bias is not None,
+        "pretrained_windows": tuple(attn.pretrained_window_size),
+    }
+
+
 _LINEARS = {**{part[0]: f"self.{part}" for part in ("query", "key", "value")}, "o": "output.dense"}
 
 
@@ -97,6 +151,7 @@ def _call(module: Any, images: Tensor) -> Tensor:
 _HF = "transformers.models.swinv2.modeling_swinv2"
 
 ORIGINS = {
+    "timm.models.swin_transformer_v2.SwinTransformerV2": Origin("timm", read_timm),
     f"{_HF}.Swinv2Model": Origin(hf_swin_v2(""), read_hf, _call),
     f"{_HF}.Swinv2ForImageClassification": Origin(hf_swin_v2("swinv2."), read_hf, _call),
 }

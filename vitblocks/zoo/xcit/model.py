@@ -20,6 +20,7 @@ from ...prefix import ClassToken, PerToken
 from ...registry import Variant, Variants, part
 from ...residual import Residual
 from .layouts import LAYOUTS
+from .origins import ORIGINS
 from .parts import NormedClassBlock, local_patch_interaction
 
 
@@ -53,6 +54,7 @@ class XCiT(Model):
     """
 
     layouts = LAYOUTS
+    origins = ORIGINS
 
     def __init__(
         self,
