@@ -52,7 +52,7 @@ def entries_of(state_dict: Any, wanted: Collection[str]) -> Entries:
         TypeError: it is no mapping from names to tensors, nor holds one under a usual name.
         ValueError: it holds several sets of weights, so that one has to be chosen.
     """
-    tensors, unwrapped = _taken_out(state_dict)
+    tensors, unwrapped = _joined(state_dict, wanted) or _taken_out(state_dict)
     plain = {_without(key, WITHIN): value for key, value in tensors.items()}
     if len(plain) == len(tensors) and plain.keys() != tensors.keys():
         unwrapped += [f"{part!r} within names" for part in WITHIN if any(part in key for key in tensors)]
@@ -63,6 +63,27 @@ def entries_of(state_dict: Any, wanted: Collection[str]) -> Entries:
     under = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
     beside = tuple(key for key in tensors if not key.startswith(prefix))
     return Entries(under, beside, (*unwrapped, f"the prefix {prefix!r}"))
+
+
+def _joined(state_dict: Any, wanted: Collection[str]) -> tuple[Mapping[str, Tensor], list[str]] | None:
+    """The entries of several parts of a checkpoint under one name each, where those wanted begin with the names of these parts.
+
+    So is a student beside its teacher and the centre of their loss.
+    """
+    if not isinstance(state_dict, Mapping):
+        return None
+    starts = {name.partition(".")[0] for name in wanted}
+    parts = {key: value for key, value in state_dict.items() if key in starts and isinstance(value, Mapping) and value}
+    if len(parts) < 2:
+        return None
+    joined: dict[str, Tensor] = {}
+    for part, entries in parts.items():
+        parallel = all(isinstance(key, str) and key.startswith("module.") for key in entries)
+        for key, value in entries.items():
+            joined[f"{part}.{key.removeprefix('module.') if parallel else key}"] = value
+    if not all(isinstance(value, Tensor) for value in joined.values()):
+        return None
+    return joined, [f"the entries of {_all(parts)}"]
 
 
 def _taken_out(state_dict: Any) -> tuple[Mapping[str, Tensor], list[str]]:

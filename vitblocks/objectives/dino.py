@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from warnings import warn
 
@@ -10,6 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from ..checkpoint.rules import KeyMap
 from ..checks import check_batch, check_module
 from ..grid import Size, to_pair
 from ..model import Model
@@ -17,6 +18,7 @@ from ..norm import NormFactory
 from ..recipe import Pretrained
 from ..registry import part
 from .dino_head import DinoHead
+from .dino_layouts import LAYOUTS
 from .dino_loss import Centering, DinoSchedule, cross_view_entropy, monitor
 from .latent import TO_LATENT, cut_at, feature_dim
 from .views import Augment, ColorAugmentation, MultiCrop
@@ -95,6 +97,7 @@ class Dino(Pretrained, nn.Module):
         ImportError: in ``forward``, where the default augmentation needs kornia and it is not installed.
     """
 
+    layouts = LAYOUTS
     step: Tensor
 
     def __init__(
@@ -140,6 +143,7 @@ class Dino(Pretrained, nn.Module):
         )
         size = to_pair(image_size, "image_size")
         encoder = cut_at(net, hidden_layer)
+        self.backbone_layouts: Mapping[str, KeyMap] = getattr(type(net), "layouts", {})
         dim = feature_dim(encoder, channels, size)
         if local_crops == 0:
             small = size
