@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -112,7 +112,7 @@ def test_a_backbone_of_another_paper() -> None:
 
 def test_a_model_without_such_names_says_so() -> None:
     class Own(ViT):
-        layouts = {}
+        layouts: ClassVar = {}
 
     sizes = {"image_size": 16, "patch_size": 4, "num_classes": 0, "dim": 16, "depth": 1, "heads": 2, "mlp_dim": 16}
     with pytest.raises(ValueError, match="net must be of a class with the layout 'official' or 'timm'"):

@@ -29,16 +29,19 @@ class Origin:
             origin. Raises ValueError for a setting that no part has.
         call: ``(module, images) -> tensor``, what corresponds to a call of ours.
         own: ``(model of ours, images) -> tensor``, where it is not called with images alone.
+        fits: whether a module is of the class, told by what it has, for a class that everyone imports under a name of their own. None: it
+            is by the class's name.
     """
 
     layout: str | KeyMap
     read: Callable[[Any, Any], nn.Module]
     call: Callable[[Any, Tensor], Tensor] = plain_call
     own: Callable[[Any, Tensor], Tensor] = plain_call
+    fits: Callable[[nn.Module], bool] | None = None
 
 
 def origin_of(module: nn.Module) -> tuple[type[nn.Module], Origin]:
-    """The class that a module becomes and its :class:`Origin`, by the module's class or its nearest parent that is known.
+    """The class that a module becomes and its :class:`Origin`, by the module's class, its nearest parent that is known, or by what it has.
 
     Raises:
         TypeError: not a module.
@@ -48,7 +51,11 @@ def origin_of(module: nn.Module) -> tuple[type[nn.Module], Origin]:
         raise TypeError(f"module must be a live model of another library, an nn.Module, got {type(module).__name__}")
     known = origins()
     for cls in type(module).__mro__:
-        if (found := known.get(f"{cls.__module__}.{cls.__qualname__}")) is not None:
+        found = known.get(f"{cls.__module__}.{cls.__qualname__}")
+        if found is not None and found[1].fits is None:
+            return found
+    for found in known.values():
+        if found[1].fits is not None and found[1].fits(module):
             return found
     raise ValueError(
         f"module must be of a class that can be adopted, got {type(module).__module__}.{type(module).__qualname__}; those are: "

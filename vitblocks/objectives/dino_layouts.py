@@ -36,8 +36,8 @@ def official(model: Dino) -> Table:
 
 
 def _tower(model: Dino, name: str, layout: KeyMap) -> Table:
-    tower = model.get_submodule(name)
-    encoder: Any = tower.encoder
+    tower: Any = model.get_submodule(name)
+    encoder = tower.encoder
     table = layout(encoder) if callable(layout) else layout
     rules: list[Rule | Computed] = []
     for entry in table:

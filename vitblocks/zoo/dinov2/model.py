@@ -25,6 +25,7 @@ from ...registry import Variant, Variants, part
 from ...residual import drop_path_schedule
 from ..sizes import patch_grid
 from ..vit import BlockOptions, vit_blocks
+from ..vit.hub_origins import DINOV2_ORIGINS
 from .configs import CONFIGS
 from .layouts import LAYOUTS
 from .origins import ORIGINS
@@ -63,7 +64,7 @@ class DINOv2(Model):
     """
 
     layouts = LAYOUTS
-    origins = ORIGINS
+    origins = ORIGINS | DINOV2_ORIGINS
     configs = CONFIGS
 
     def __init__(

@@ -24,7 +24,7 @@ from ...residual import drop_path_schedule
 from ..vit import BranchOptions, vit_blocks
 from .configs import CONFIGS
 from .layouts import LAYOUTS
-from .origins import ORIGINS
+from .origins import ORIGINS, as_timm
 
 
 @part
@@ -57,6 +57,7 @@ class DINOv3(Model):
 
     layouts = LAYOUTS
     origins = ORIGINS
+    as_timm = staticmethod(as_timm)
     configs = CONFIGS
 
     def __init__(

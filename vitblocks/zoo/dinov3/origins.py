@@ -38,6 +38,11 @@ def read_hf(build: Callable[..., Model], module: Any) -> Model:
     return transformers.with_drop_paths(model, layers)
 
 
+def as_timm(name: str, make: Callable[..., Model]) -> Model:
+    """timm's reads the mean of the normed patches, the authors' the class token."""
+    return make(pool="mean")
+
+
 ORIGINS = {
     "transformers.models.dinov3_vit.modeling_dinov3_vit.DINOv3ViTModel": Origin(
         other_names(hf), read_hf, transformers.features

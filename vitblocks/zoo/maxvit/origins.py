@@ -171,7 +171,7 @@ def _head(module: Any, settings: dict[str, Any]) -> dict[str, Any]:
 
 def _drop_path(module: Any, blocks: dict[str, Any]) -> float:
     """The rate of the last block, where rates rise linearly from 0 and all branches of a block have the same."""
-    rates = []
+    rates: list[float] = []
     for name, block in blocks.items():
         found = {rate_of(block.conv.drop_path)}
         found |= {

@@ -25,6 +25,7 @@ from ...registry import Variant, Variants, part
 from ...residual import drop_path_schedule
 from ..sizes import patch_grid, prefix_count
 from .configs import CONFIGS
+from .hub_origins import DINO_ORIGINS
 from .layouts import LAYOUTS
 from .origins import ORIGINS
 
@@ -102,7 +103,7 @@ class ViT(Model):
     """
 
     layouts = LAYOUTS
-    origins = ORIGINS
+    origins = ORIGINS | DINO_ORIGINS
     configs = CONFIGS
 
     def __init__(
