@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..border import Preprocessing, preprocess
 from ..checkpoint import save, save_pretrained
@@ -43,20 +43,35 @@ class Result:
     """What training came to.
 
     Attributes:
+        model: what was trained, with the weights that were kept.
         folder: where everything lies.
         steps: how many were taken in all.
         seconds: of the training steps, those before a resume included.
         accuracy: of the model that was kept, on the images held out; None where there are none, or no labels are learned.
         evaluation: what it says of them.
         broken: images that could not be read, by name, each with the reason.
+        held_out, preprocessing: the images held out, and what is done to them.
     """
 
+    model: nn.Module
     folder: Path
     steps: int
     seconds: float
     accuracy: float | None
     evaluation: Evaluation | None
     broken: list[str]
+    held_out: Images | None
+    preprocessing: Preprocessing
+
+    def image(self, place: int) -> Tensor:
+        """Image ``place`` of those held out as the model takes it, ``(C, H, W)``."""
+        assert self.held_out is not None
+        return self.preprocessing(self.held_out.image(place))
+
+    def name(self, place: int) -> str:
+        """What it is called."""
+        assert self.held_out is not None
+        return self.held_out.name(place)
 
 
 @dataclass
@@ -158,6 +173,8 @@ def preprocessing_for(model: nn.Module, recipe: Recipe) -> Preprocessing:
     if recipe.preprocessing is not None:
         return Preprocessing(**recipe.preprocessing)
     found = preprocess(model)
+    if recipe.size is not None:
+        found = found.of_size((recipe.size, recipe.size))
     if getattr(model, "preprocessing", None) is None and recipe.crop == 1.0:
         return replace(found, resize=found.size)
     return found
@@ -322,8 +339,17 @@ class _Run:
             model.labels = list(self.steps.images.classes)
         accuracy = None if self.evaluation is None else self.evaluation.accuracy
         self.progress.broken = sorted({*self.progress.broken, *self._all_broken()})
-        progress = self.progress
-        result = Result(self.folder.path, progress.step, progress.seconds, accuracy, self.evaluation, progress.broken)
+        result = Result(
+            model,
+            self.folder.path,
+            self.progress.step,
+            self.progress.seconds,
+            accuracy,
+            self.evaluation,
+            self.progress.broken,
+            self.held_out,
+            self.steps.preprocessing,
+        )
         _on_one(self.accelerator, lambda: _write_model(model, self.folder.path / MODEL))
         _on_one(self.accelerator, lambda: self._write_results(result))
         return result

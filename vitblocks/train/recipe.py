@@ -57,6 +57,7 @@ class Recipe:
         freeze: shell patterns of the names of parameters that are not trained.
         lora: rank of low-rank adaptors (arXiv:2106.09685, by peft), with which only they and the head are trained; merged at the end.
             ``lora_alpha``: their scale, twice the rank if None. ``lora_targets``: the ends of the names of the Linears that get them.
+        size: side of the images in pixels; the model's own if None.
         preprocessing: arguments of :class:`~vitblocks.Preprocessing` in place of the model's own.
 
     Raises:
@@ -105,6 +106,7 @@ class Recipe:
     lora: int | None = None
     lora_alpha: float | None = None
     lora_targets: tuple[str, ...] = ("qkv", "proj", "fc1", "fc2")
+    size: int | None = None
     preprocessing: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
@@ -200,9 +202,10 @@ def _part_or_all(name: str, value: object) -> None:
 _OPTIONAL = {"micro_batch", "lr_batch", "weight_decay_end", "layer_decay", "clip", "ema", "mix_epochs", "drop_path"} | {
     "lora",
     "lora_alpha",
+    "size",
 }
 _CHECKS: dict[str, Any] = {
-    **dict.fromkeys(("epochs", "batch", "micro_batch", "lr_batch", "lora"), check_int),
+    **dict.fromkeys(("epochs", "batch", "micro_batch", "lr_batch", "lora", "size"), check_int),
     **dict.fromkeys(("seed", "shift_crop", "mix_epochs"), lambda name, value: check_int(name, value, 0)),
     **dict.fromkeys(("lr", "eps", "clip", "lora_alpha"), check_positive),
     **dict.fromkeys(("min_lr", "warmup_lr", "warmup_epochs", "weight_decay", "weight_decay_end"), _not_negative),

@@ -1,0 +1,271 @@
+"""``train`` and ``evaluate``."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from ..train import PRESETS, Bar, Recipe, Result, TensorBoard, evaluate as evaluated, fit, load_data, preset
+from ..train.data.images import few
+from ..train.data.sources import Data
+from ..train.fitting import preprocessing_for
+from ..train.recipe import Objective, read_config
+from ..train.seeds import seed_of
+from .output import Json, examples, say, table
+from .sources import SOURCE, model_from, options_of
+
+DATA = "digits, mnist5k, a folder with a folder for each class (or with train/ and val/ of that kind), or hf:NAME"
+
+
+def add(app: typer.Typer) -> None:
+    app.command(
+        "train",
+        epilog=examples(
+            "vitblocks train --model vitblocks.demo.hybrid:hybrid --data digits --output runs/digits --epochs 20 --batch 64",
+            "vitblocks train --model cct_7_3x1_32 --data hf:cifar10 --splits train,test --preset cct_cifar10 --output runs/cifar",
+            "vitblocks train settings.json --resume",
+            "accelerate launch -m vitblocks train settings.json",
+        ),
+    )(train)
+    app.command("evaluate", epilog=examples("vitblocks evaluate runs/digits/model --data digits"))(evaluate)
+
+
+@dataclass
+class Settings:
+    """What a config file may say, and flags say over it."""
+
+    model: str | None = None
+    data: str | None = None
+    output: str | None = None
+    preset: str | None = None
+    recipe: Any = None
+    model_options: Any = None
+    pretrained: bool = False
+    teacher: str | None = None
+    splits: str | None = None
+    held_out: float = 0.2
+    labels: int | None = None
+    workers: int = 0
+    keep: int = 2
+    save_every: int | None = None
+
+    @classmethod
+    def of(cls, config: Path | None, flags: dict[str, Any]) -> Settings:
+        """Raises ValueError for a key that is none, or when model, data or output is said nowhere."""
+        said = {} if config is None else read_config(config)
+        names = list(cls.__dataclass_fields__)
+        for key in said:
+            if key not in names:
+                close = get_close_matches(key, names, n=3)
+                raise ValueError(
+                    f"{config} has no {key!r}; "
+                    + (f"did you mean {', '.join(close)}?" if close else f"it has {', '.join(names)}")
+                )
+        for name in ("recipe", "model_options"):
+            given, flag = said.get(name) or {}, flags.pop(name)
+            if not isinstance(given, dict):
+                raise ValueError(f"{config}, {name}: must be a dictionary, got {given!r:.80}")
+            said[name] = {**given, **flag}
+        found = cls(**{**said, **{name: value for name, value in flags.items() if value is not None}})
+        for name in ("model", "data", "output"):
+            if getattr(found, name) is None:
+                raise ValueError(f"--{name} must be given, or said in the config")
+        return found
+
+    def made_recipe(self) -> Recipe:
+        return Recipe.of(self.recipe) if self.preset is None else preset(self.preset, **self.recipe)
+
+
+def train(
+    config: Annotated[
+        Path | None, typer.Argument(help="Settings in a file, JSON or TOML; flags say more.", show_default=False)
+    ] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help=f"The model: {SOURCE}.")] = None,
+    data: Annotated[str | None, typer.Option("--data", "-d", help=f"The images: {DATA}.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Folder of the run, which must hold none, but for --resume.")
+    ] = None,
+    preset_name: Annotated[
+        str | None, typer.Option("--preset", help=f"A published recipe: {', '.join(PRESETS)}.")
+    ] = None,
+    objective: Annotated[str | None, typer.Option(help=f"{', '.join(Objective.__args__)}.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the images.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Images of a step, over all processes.")] = None,
+    lr: Annotated[float | None, typer.Option(help="The highest learning rate.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of all that is drawn.")] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-s", help="Anything else of the recipe, key=value (see vitblocks.train.Recipe)."),
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", "-o", help="An argument of the model, key=value.")
+    ] = None,
+    pretrained: Annotated[
+        bool | None, typer.Option("--pretrained", help="Start a variant from its published weights.")
+    ] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="For distillation, a model as --model; timm:NAME is timm's, with weights.")
+    ] = None,
+    splits: Annotated[
+        str | None, typer.Option(help="Of hf:NAME, what to train on and what is held out: train,test.")
+    ] = None,
+    held_out: Annotated[
+        float | None, typer.Option(help="Share held out where the data has no part for it. [default: 0.2]")
+    ] = None,
+    labels: Annotated[int | None, typer.Option(help="Train on so many of the images only.")] = None,
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes that read images. [default: 0]")] = None,
+    keep: Annotated[int | None, typer.Option(min=1, help="Checkpoints that stay. [default: 2]")] = None,
+    save_every: Annotated[
+        int | None, typer.Option(min=1, help="Steps between checkpoints; an epoch if not given.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --output.")] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write for TensorBoard, too, to OUTPUT/tensorboard.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a model."""
+    known = {"objective": objective, "epochs": epochs, "batch": batch, "lr": lr, "seed": seed}
+    recipe = {name: value for name, value in known.items() if value is not None} | options_of(setting or [], "--set")
+    flags: dict[str, Any] = {
+        "model": model,
+        "data": data,
+        "output": None if output is None else str(output),
+        "preset": preset_name,
+        "recipe": recipe,
+        "model_options": options_of(option or [], "--option"),
+        "pretrained": pretrained,
+        "teacher": teacher,
+        "splits": splits,
+        "held_out": held_out,
+        "labels": labels,
+        "workers": workers,
+        "keep": keep,
+        "save_every": save_every,
+    }
+    settings = Settings.of(config, flags)
+    result = _trained(settings, resume, tensorboard, quiet)
+    if int(os.environ.get("RANK", 0)) == 0:
+        _report(settings, result, as_json)
+
+
+def _trained(settings: Settings, resume: bool, tensorboard: bool, quiet: bool) -> Result:
+    recipe = settings.made_recipe()
+    labelled = recipe.objective in ("supervised", "distillation")
+    found = _data(settings, recipe.seed, labelled)
+    classes = len(found.train.classes)
+    torch.manual_seed(seed_of(recipe.seed, "model"))
+    assert settings.model is not None
+    net = model_from(
+        settings.model,
+        num_classes=classes if labelled else None,
+        pretrained=settings.pretrained,
+        options=settings.model_options,
+    )
+    taught = _teacher(settings.teacher, classes) if settings.teacher is not None else None
+    folder = Path(str(settings.output))
+    first = int(os.environ.get("RANK", 0)) == 0
+    watchers: list[Any] = [Bar(recipe.batch, quiet=quiet)] if first else []
+    if tensorboard and first:
+        watchers.append(TensorBoard(folder / "tensorboard"))
+    return fit(
+        net,
+        found,
+        recipe,
+        folder=folder,
+        teacher=taught,
+        resume=resume,
+        keep=settings.keep,
+        save_every=settings.save_every,
+        workers=settings.workers,
+        watchers=watchers,
+    )
+
+
+def _data(settings: Settings, seed: int, labelled: bool) -> Data:
+    splits = None
+    if settings.splits is not None:
+        first, _, second = settings.splits.partition(",")
+        if not first or not second:
+            raise ValueError(f"--splits must be two names, such as train,test, got {settings.splits!r}")
+        splits = (first, second)
+    found = load_data(str(settings.data), held_out=settings.held_out, seed=seed, labelled=labelled, splits=splits)
+    return found if settings.labels is None else found._replace(train=few(found.train, settings.labels, seed))
+
+
+def _teacher(source: str, classes: int) -> torch.nn.Module:
+    if not source.startswith("timm:"):
+        return model_from(source, pretrained=True)
+    try:
+        import timm
+    except ImportError as error:
+        raise ImportError("a teacher of timm needs timm: pip install timm") from error
+    made: torch.nn.Module = timm.create_model(source.removeprefix("timm:"), pretrained=True, num_classes=classes)
+    return made
+
+
+def _report(settings: Settings, result: Result, as_json: bool) -> None:
+    from ..train.page import write_page
+
+    page = write_page(result)
+    found = {
+        "folder": str(result.folder),
+        "model": str(result.folder / "model"),
+        "page": str(page),
+        "steps": result.steps,
+        "seconds": result.seconds,
+        "held_out_accuracy": result.accuracy,
+        "broken": result.broken,
+    }
+    lines = [
+        f"{result.steps} steps in {result.seconds:.0f} s; the model is in {result.folder / 'model'}, what became of it in {page}"
+    ]
+    if result.accuracy is not None:
+        lines.insert(0, f"held-out accuracy: {result.accuracy:.2%}")
+    if result.broken:
+        lines.append(f"{len(result.broken)} images could not be read, the first: {result.broken[0]}")
+    say(found, as_json, "\n".join(lines))
+
+
+def evaluate(
+    source: Annotated[str, typer.Argument(metavar="MODEL", help=f"The model: {SOURCE}.", show_default=False)],
+    data: Annotated[str, typer.Option("--data", "-d", help=f"The images: {DATA}.")],
+    splits: Annotated[str | None, typer.Option(help="Of hf:NAME, two names; the second is what is asked.")] = None,
+    held_out: Annotated[float, typer.Option(help="Share held out, as in training.")] = 0.2,
+    seed: Annotated[int, typer.Option(help="Which images are held out, as in training.")] = 0,
+    whole: Annotated[bool, typer.Option("--all", help="All images, those trained on as well.")] = False,
+    batch: Annotated[int, typer.Option(min=1, help="Images at once.")] = 128,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Say how many images of those held out a model tells right."""
+    found = _data(Settings(data=data, splits=splits, held_out=0.0 if whole else held_out), seed, True)
+    images = found.train if found.held_out is None else found.held_out
+    model = model_from(source, pretrained=True).eval()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    said = evaluated(model.to(device), images, preprocessing_for(model, Recipe()), batch=batch, workers=workers)
+    right = said.confusion.diagonal()
+    count = said.confusion.sum(dim=1)
+    rows = [
+        {"class": name, "images": int(n), "right": int(k)}
+        for name, n, k in zip(said.classes, count, right, strict=True)
+    ]
+    data_found = {
+        "accuracy": said.accuracy,
+        "loss": said.loss,
+        "images": len(said.labels),
+        "classes": rows,
+        "broken": said.broken,
+    }
+    lines = table(("class", "images", "right"), [[str(v) for v in row.values()] for row in rows])
+    words = f"accuracy: {said.accuracy:.2%} of {len(said.labels)} images, loss {said.loss:.4f}\n{lines}"
+    if said.broken:
+        words += f"\n{len(said.broken)} images could not be read, the first: {said.broken[0]}"
+    say(data_found, as_json, words)
