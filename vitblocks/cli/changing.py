@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
+from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import torch
@@ -14,6 +16,8 @@ from ..border import preprocess
 from ..checkpoint import export as exported, save_pretrained
 from ..checkpoint.files import write_whole
 from ..checkpoint.tensor_file import write_tensors
+from ..deploying import to_onnx, to_program
+from ..deploying.exporting import INPUT
 from ..folding import fold
 from ..inspect.summary import image_channels
 from ..surgery import swap as swapped
@@ -158,38 +162,22 @@ def export(
 
 
 def _onnx(model: torch.nn.Module, sample: torch.Tensor, output: Path, expected: torch.Tensor) -> float:
-    from importlib.util import find_spec
-    from io import BytesIO
-
     if missing := [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]:
         raise ImportError(f"export to ONNX needs {' and '.join(missing)}: pip install 'vitblocks[onnx]'")
     import onnxruntime
 
-    made: Any = BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of sizes that become constants, as they should
-        torch.onnx.export(
-            model,
-            (sample,),
-            made,
-            dynamo=False,
-            input_names=["image"],
-            output_names=["logits"],
-            dynamic_axes={"image": {0: "batch"}, "logits": {0: "batch"}},
-            opset_version=18,
-        )
-    session = onnxruntime.InferenceSession(made.getvalue(), providers=["CPUExecutionProvider"])
-    difference = float((torch.from_numpy(session.run(None, {"image": sample.numpy()})[0]) - expected).abs().max())
-    write_whole(output, [made.getvalue()])
+    with TemporaryDirectory() as folder:
+        made = Path(folder) / output.name
+        to_onnx(model, sample, made)
+        session = onnxruntime.InferenceSession(str(made), providers=["CPUExecutionProvider"])
+        difference = float((torch.from_numpy(session.run(None, {INPUT: sample.numpy()})[0]) - expected).abs().max())
+        write_whole(output, [made.read_bytes()])
     return difference
 
 
 def _program(model: torch.nn.Module, sample: torch.Tensor, output: Path, expected: torch.Tensor) -> float:
-    from io import BytesIO
-
-    batch = torch.export.Dim("batch", min=1)
+    program = to_program(model, sample)
     with torch.no_grad():
-        program = torch.export.export(model, (sample,), dynamic_shapes=({0: batch},))
         difference = float((program.module()(sample) - expected).abs().max())
     made = BytesIO()
     torch.export.save(program, made)
