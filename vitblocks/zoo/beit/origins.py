@@ -1,4 +1,4 @@
-"""How transformers' BEiT is read."""
+"""How BEiT of timm and of transformers is read."""
 
 from __future__ import annotations
 
@@ -13,11 +13,59 @@ from ...checkpoint.rules import KeyMap, other_names
 from ...embed import ConvEmbed
 from ...grid import to_pair
 from ...pool import MeanPool
-from ...position import ClassRelativeBias, resize_offsets_as_transformers
+from ...position import (
+    ClassRelativeBias,
+    resize_offsets_as_beit,
+    resize_offsets_as_transformers,
+    resize_table_as_timm,
+)
 from .layouts import hf_beit
 
 if TYPE_CHECKING:
     from ...model import Model
+
+
+def read_timm(build: Callable[..., Model], module: Any) -> Model:
+    """timm's Beit, with relative positions of each block, of all blocks or of none."""
+    blocks = timm.named("blocks", module.blocks)
+    settings = timm.alike(module, blocks, _timm_block)
+    own, shared = settings.pop("own_bias"), module.rel_pos_bias is not None
+    refuse_unless(not (own and shared), module, "rel_pos_bias beside those of blocks", True)
+    last = [name for name in ("norm", "fc_norm") if not isinstance(getattr(module, name), nn.Identity)]
+    refuse_unless(len(last) == 1, module, "last norms", last)
+    timm.same_norm(module, {"blocks.0.norm1": module.blocks[0].norm1, last[0]: module.get_submodule(last[0])})
+    by_class = module.global_pool == "token"
+    refuse_unless(by_class or module.global_pool == "avg", module, "global_pool", module.global_pool)
+    refuse_unless(not (by_class and last == ["fc_norm"]), module, "fc_norm", module.fc_norm)
+    model = build(
+        **settings,
+        **timm.patches(module, module.patch_embed),
+        num_classes=timm.head(module),
+        depth=len(blocks),
+        pool="mean" if last == ["fc_norm"] else "cls",
+        bias_factory=partial(ClassRelativeBias, resize=resize_offsets_as_beit) if own or shared else None,
+        shared_bias=shared,
+        absolute_positions=module.pos_embed is not None,
+        drop_path=timm.drop_path(module, blocks),
+        emb_dropout=rate_of(module.pos_drop),
+        resize=resize_table_as_timm,
+    )
+    if last == ["norm"] and not by_class:
+        model.pool = MeanPool()
+    return model
+
+
+def _timm_block(module: nn.Module, name: str, theirs: Any) -> dict[str, Any]:
+    settings = timm.block(module, name, theirs)
+    del settings["qkv_bias"]  # that of the matrix; queries and values have theirs beside it
+    refuse_unless(theirs.attn.q_bias is not None, module, f"{name}.attn.q_bias", None)
+    scaled = [gamma is not None for gamma in (theirs.gamma_1, theirs.gamma_2)]
+    refuse_unless(len({*scaled}) == 1, module, f"layer scales of {name}", scaled)
+    return {
+        **settings,
+        "layer_scale": 1.0 if scaled[0] else None,  # any: weights come with the rest
+        "own_bias": theirs.attn.relative_position_bias_table is not None,
+    }
 
 
 def read_hf(build: Callable[..., Model], module: Any) -> Model:
@@ -95,6 +143,7 @@ def _under(prefix: str) -> KeyMap:
 _HF = "transformers.models.beit.modeling_beit"
 
 ORIGINS = {
+    "timm.models.beit.Beit": Origin("timm", read_timm),
     f"{_HF}.BeitModel": Origin(_under(""), read_hf, _call),
     f"{_HF}.BeitForImageClassification": Origin(_under("beit."), read_hf, _call),
 }

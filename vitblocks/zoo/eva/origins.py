@@ -1,4 +1,4 @@
-"""How timm's Eva is read, which is one class for EVA, EVA-02 and DINOv3."""
+"""How timm's Eva is read, which is one class for EVA, EVA-02, DINOv3 and RoPE-ViT."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 from ...block import Block, ResidualPostNormBlock
 from ...border import Origin, activation_of, norm_of, rate_of, refuse_unless, timm
 from ...feedforward import GatedMlp
-from ...pool import MeanPool
+from ...pool import ClassPool, MeanPool
 from ...position import Rotary2d, resize_table_as_timm
 
 if TYPE_CHECKING:
@@ -19,12 +19,19 @@ if TYPE_CHECKING:
 
 
 def read_timm(build: Callable[..., Model], module: Any) -> Model:
-    """timm's Eva with learned positions; with the rotary ones of DINOv3 in their place it becomes a ``DINOv3``."""
+    """timm's Eva with learned positions of class token and patches, and keys without a bias.
+
+    With the rotary ones of DINOv3 in their place it becomes a ``DINOv3``, with others, or a bias of keys, a ``RoPEViT``.
+    """
     if type(module.rope).__name__ == "RotaryEmbeddingDinoV3":
         return read_dinov3(module)
+    if module.rope is not None and _is_rope_vit(module):
+        return read_rope_vit(module)
     refuse_unless(module.reg_token is None and not module.no_embed_class, module, "reg_token", module.reg_token)
     refuse_unless(module.pos_embed is not None, module, "pos_embed", None)
     settings = _settings(module)
+    kind = settings.pop("attn")
+    refuse_unless(kind == "EvaAttention", module, "blocks.0.attn", kind)
     refuse_unless(settings.pop("qkv_bias"), module, "qkv_bias", False)
     normed, separate = settings.pop("normed"), settings.pop("separate")
     refuse_unless(separate == normed, module, "qkv_fused with such a feed-forward", not separate)
@@ -47,24 +54,65 @@ def read_dinov3(module: Any) -> Model:
     refuse_unless(module.pos_embed is None, module, "pos_embed with rope_type = 'dinov3'", True)
     heads = settings["heads"]
     head_dim = settings["head_dim"]
-    plain = (rope.rotate_half, rope.grid_offset, rope.grid_indexing, rope.normalize_coords, rope.aug_active)
-    refuse_unless(plain == (True, 0.0, "ij", "separate", False), module, "rope", plain)
+    found = (rope.rotate_half, rope.grid_offset, rope.grid_indexing, rope.normalize_coords, rope.aug_active)
+    refuse_unless(found == (True, 0.0, "ij", "separate", False), module, "rope", found)
     refuse_unless(rope.min_period is None and rope.max_period is None, module, "rope.min_period", rope.min_period)
     refuse_unless(rope.dim == head_dim, module, f"rope.dim for {heads} heads", rope.dim)
-    for name, wanted in (("normed", False), ("separate", False), ("attn_norm", None), ("block", Block)):
+    plain = {"attn": "EvaAttention", "normed": False, "separate": False, "attn_norm": None, "block": Block}
+    for name, wanted in plain.items():
         found = settings.pop(name)
-        refuse_unless(found is wanted, module, f"{name} with rope_type = 'dinov3'", found)
+        refuse_unless(found == wanted, module, f"{name} with rope_type = 'dinov3'", found)
     split = settings.pop("split")
     refuse_unless(split is not False, module, "GluMlp with rope_type = 'dinov3'", True)
     registers = 0 if module.reg_token is None else module.reg_token.shape[1]
     return _pooled(module, DINOv3, **settings, registers=registers, base=rope.temperature)
 
 
-def _settings(module: Any) -> dict[str, Any]:
-    """What both models have in common."""
+def _is_rope_vit(module: Any) -> bool:
+    """Whether it has the attention of RoPE-ViT, learned frequencies, no class token, or no learned positions of a class token."""
+    plain = module.cls_token is not None and module.pos_embed is not None and not module.no_embed_class
+    kinds = type(module.blocks[0].attn).__name__, type(module.rope).__name__
+    return not plain or "AttentionRope" in kinds or "RotaryEmbeddingMixed" in kinds
+
+
+def read_rope_vit(module: Any) -> Model:
+    """timm's Eva with rotary positions, and learned ones of patches or none: the class token is read, or there is none."""
+    from ..rope_vit import RoPEViT  # whose layouts are made of this paper's
+
+    settings = _settings(module, class_token=module.global_pool == "token")
+    kind = settings.pop("attn")
+    for name, wanted in (
+        ("normed", False),
+        ("separate", False),
+        ("attn_norm", None),
+        ("block", Block),
+        ("split", None),
+    ):
+        found = settings.pop(name)
+        refuse_unless(found is wanted, module, f"{name} with rotary positions alone", found)
+    own_place = module.cls_token is None or module.no_embed_class or module.pos_embed is None
+    refuse_unless(own_place, module, "pos_embed of the class token", True)
+    registers = 0 if module.reg_token is None else module.reg_token.shape[1]
+    refuse_unless(
+        module.pos_embed is None or module.no_embed_class or not registers, module, "pos_embed of reg_token", True
+    )
+    return _pooled(
+        module,
+        partial(RoPEViT, **settings),
+        mean="mean",
+        positions_rotary=_rotary(module, settings["heads"]),
+        absolute_positions=module.pos_embed is not None,
+        registers=registers,
+        key_bias=kind == "AttentionRope",
+        resize=resize_table_as_timm,
+    )
+
+
+def _settings(module: Any, *, class_token: bool = True) -> dict[str, Any]:
+    """What all models have in common."""
     timm.refuse_identity(module, "norm_pre", module.norm_pre)
     timm.refuse_identity(module, "patch_drop", module.patch_drop)
-    refuse_unless(module.cls_token is not None, module, "cls_token", None)
+    refuse_unless((module.cls_token is not None) == class_token, module, "cls_token", module.cls_token)
     refuse_unless(module.attn_pool is None, module, "global_pool", module.global_pool)
     blocks = timm.named("blocks", module.blocks)
     settings = timm.alike(module, blocks, _block)
@@ -80,34 +128,43 @@ def _settings(module: Any) -> dict[str, Any]:
     }
 
 
-def _pooled(module: Any, build: Callable[..., Model], **settings: Any) -> Model:
-    """The model, with the norm before the pooling or after it."""
+def _pooled(module: Any, build: Callable[..., Model], mean: str = "cls", **settings: Any) -> Model:
+    """The model, with the norm before the pooling or after it. ``mean`` is the pool of one without a class token."""
     last = [name for name in ("norm", "fc_norm") if not isinstance(getattr(module, name), nn.Identity)]
     refuse_unless(len(last) == 1, module, "last norms", last)
     timm.same_norm(module, {"blocks.0.norm1": module.blocks[0].norm1, last[0]: module.get_submodule(last[0])})
     by_class = module.global_pool == "token"
     refuse_unless(by_class or module.global_pool == "avg", module, "global_pool", module.global_pool)
     refuse_unless(not (by_class and last == ["fc_norm"]), module, "fc_norm", module.fc_norm)
-    model = build(**settings, pool="cls")
-    if last == ["fc_norm"]:
-        model.pool, model.norm = MeanPool(model.norm), nn.Identity()
-    elif not by_class:
-        model.pool = MeanPool()
+    model = build(**settings, pool="cls" if by_class else mean)
+    if by_class:
+        return model
+    norm = model.norm if isinstance(model.pool, ClassPool) else model.pool.get_submodule("norm")
+    after = last == ["fc_norm"]
+    model.pool, model.norm = MeanPool(norm) if after else MeanPool(), nn.Identity() if after else norm
     return model
 
 
-def _rotary(module: Any) -> Any:
-    """The factory of rotary positions that are counted in places, scaled to the grid they were trained with; None of none."""
+def _rotary(module: Any, heads: int | None = None) -> Any:
+    """The factory of rotary positions that are counted in places, scaled to the grid they were trained with; None of none.
+
+    With ``heads`` those of RoPE-ViT are read, too, which count columns first and may have learned frequencies.
+    """
     rope = module.rope
     if rope is None:
         return None
-    refuse_unless(type(rope).__name__ == "RotaryEmbeddingCat", module, "rope", type(rope).__name__)
-    plain = (rope.grid_type, rope.linear_bands, rope.grid_offset, rope.grid_indexing, rope.aug_active)
-    refuse_unless(plain == ("index", False, 0.0, "ij", False), module, "rope", plain)
+    kind, kinds = type(rope).__name__, ("RotaryEmbeddingCat", "RotaryEmbeddingMixed")
+    refuse_unless(kind in kinds[: 2 if heads else 1], module, "rope", kind)
+    refuse_unless(not rope.aug_active, module, "rope.aug_active", True)
+    orders = {"ij": "row", "xy": "column"} if heads else {"ij": "row"}
+    refuse_unless(rope.grid_indexing in orders, module, "rope.grid_indexing", rope.grid_indexing)
+    options: dict[str, Any] = {"base": float(rope.temperature), "first": orders[rope.grid_indexing]}
+    if kind == "RotaryEmbeddingMixed":
+        return partial(Rotary2d, **options, mixed_heads=heads)
+    plain = (rope.grid_type, rope.linear_bands, rope.grid_offset)
+    refuse_unless(plain == ("index", False, 0.0), module, "rope", plain)
     grid = None if rope.ref_feat_shape is None else tuple(rope.ref_feat_shape)
-    return partial(
-        Rotary2d, base=float(rope.temperature), grid=grid, pairs="halves" if rope.rotate_half else "neighbours"
-    )
+    return partial(Rotary2d, **options, grid=grid, pairs="halves" if rope.rotate_half else "neighbours")
 
 
 def _block(module: nn.Module, name: str, theirs: Any) -> dict[str, Any]:
@@ -124,16 +181,18 @@ def _block(module: nn.Module, name: str, theirs: Any) -> dict[str, Any]:
 
 
 def _attention(module: nn.Module, name: str, theirs: Any) -> dict[str, Any]:
-    refuse_unless(type(theirs).__name__ == "EvaAttention", module, name, type(theirs).__name__)
+    kind = type(theirs).__name__
+    refuse_unless(kind in ("EvaAttention", "AttentionRope"), module, name, kind)
     for part in ("q_norm", "k_norm", "gate"):
         timm.refuse_identity(module, f"{name}.{part}", getattr(theirs, part, None))
     refuse_unless(theirs.proj.bias is not None, module, f"bias of {name}.proj", None)
     separate = theirs.qkv is None
-    bias = theirs.q_proj.bias if separate else theirs.q_bias
+    bias = theirs.q_proj.bias if separate else theirs.qkv.bias if kind == "AttentionRope" else theirs.q_bias
     return {
         "dim": theirs.proj.out_features,
         "heads": theirs.num_heads,
         "head_dim": theirs.proj.in_features // theirs.num_heads,
+        "attn": kind,
         "separate": separate,
         "qkv_bias": bias is not None,
         "attn_norm": None if isinstance(theirs.norm, nn.Identity) else norm_of(theirs.norm),
