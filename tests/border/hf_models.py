@@ -49,6 +49,25 @@ MOBILE: Options = {
     "expand_ratio": 2.0,
 }
 CVT: Options = {"embed_dim": [8, 16, 24], "depth": [1, 2, 3], "num_heads": [1, 2, 3], "patch_stride": [8, 2, 2]}
+SAM: Options = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 32,
+    "patch_size": 8,
+    "output_channels": 8,
+    "window_size": 3,
+    "global_attn_indexes": [1],
+}
+HIERA: Options = {
+    "image_size": [32, 32],
+    "embed_dim": 8,
+    "num_heads": [1, 2, 4],
+    "depths": [1, 2, 1],
+    "num_query_pool": 2,
+    "masked_unit_size": [4, 4],
+    "masked_unit_attention": [True, True, False],
+}
 
 
 def towers(options: Options, **more: Any) -> Options:

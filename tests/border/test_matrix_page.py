@@ -21,7 +21,7 @@ def test_what_was_measured_is_still_asked() -> None:
     assert measured().keys() <= ROWS.keys()
 
 
-@pytest.mark.parametrize("name", measured())
+@pytest.mark.parametrize("name", [name for name in measured() if name.startswith("transformers")])
 def test_every_class_that_comes_in_is_named(name: str) -> None:
     found = measured()[name]
     for kind in (str(found["origin"]).rpartition(".")[2], found["model"]):

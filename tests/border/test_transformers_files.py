@@ -16,7 +16,7 @@ from vitblocks.checkpoint import export, load
 from vitblocks.recipe import build, describe
 
 from .cases import randomised
-from .hf_models import CVT, LEVIT, MAE, MOBILE, PATCHES, SWIN, VIT, Options, made, towers
+from .hf_models import CVT, HIERA, LEVIT, MAE, MOBILE, PATCHES, SAM, SWIN, VIT, Options, made, towers
 
 pytest.importorskip("transformers")
 safetensors = pytest.importorskip("safetensors.torch")
@@ -52,6 +52,9 @@ FILES: dict[str, Options] = {
     "Siglip2ForImageClassification": towers(PATCHES),
     "BeitModel": {**VIT, "use_shared_relative_position_bias": True},
     "BeitForImageClassification": {**VIT, "use_relative_position_bias": True, "use_mask_token": True},
+    "SamVisionModel": SAM,
+    "HieraModel": HIERA,
+    "HieraForImageClassification": HIERA,
     "Swinv2Model": SWIN,
     "Swinv2ForImageClassification": SWIN,
 }

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from ..hf_models import CVT, LEVIT, MAE, MOBILE, PATCHES, SWIN, VIT, Options, made, towers
+from ..hf_models import CVT, HIERA, LEVIT, MAE, MOBILE, PATCHES, SAM, SWIN, VIT, Options, made, towers
 from .row import Pair, Row, Source
 from .timm_rows import repository
 
@@ -18,7 +18,7 @@ OTHERS = ((64, 64), (48, 32))
 
 
 def make(name: str, options: Options, classes: int, channels: int, size: Pair) -> nn.Module:
-    sides = size[0] if size[0] == size[1] else size
+    sides: Any = [*size] if name.startswith("Hiera") else size[0] if size[0] == size[1] else size
     sizes = {} if "num_patches" in options or name.startswith("Cvt") else {"image_size": sides}
     labels = {"num_labels": classes} if classes else {}
     return made(name, **{**options, "num_channels": channels, **sizes, **labels})
@@ -109,6 +109,11 @@ ROWS: dict[str, Row] = {
     "transformers: SiglipForImageClassification": row("SiglipForImageClassification", VIT, idle=HEAD),
     "transformers: Siglip2VisionModel": row("Siglip2VisionModel", PATCHES),
     "transformers: Siglip2ForImageClassification": row("Siglip2ForImageClassification", PATCHES, idle=HEAD),
+    "transformers: SamVisionModel": alone("SamVisionModel", SAM, made_for=((48, 48),)),
+    "transformers: HieraModel": alone("HieraModel", HIERA, made_for=((64, 64), (32, 64))),
+    "transformers: HieraForImageClassification": alone(
+        "HieraForImageClassification", HIERA, made_for=((64, 64), (32, 64))
+    ),
     "transformers: ViTMAEModel": row("ViTMAEModel", VIT),
     "transformers: ViTMAEForPreTraining": alone("ViTMAEForPreTraining", MAE),
 }
