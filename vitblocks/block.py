@@ -57,6 +57,7 @@ class Block(TwoBranches):
 
     normed: ClassVar = {"norm1": "attn", "norm2": "mlp"}
     shortcuts: ClassVar = {"shortcut1": "attn", "shortcut2": "mlp"}
+    residuals = (("norm1", "attn", "shortcut1"), ("norm2", "mlp", "shortcut2"))
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         x = self.shortcut1(x, self.attn(self.norm1(x), grid))

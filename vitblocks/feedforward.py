@@ -50,6 +50,7 @@ class Mlp(nn.Module):
     activated = ("fc1", "act", "fc2")
     writes = "fc2"
     hidden_into = "fc2"
+    per_token = True
 
     def __init__(
         self,
@@ -82,6 +83,7 @@ class GatedMlp(nn.Module):
 
     reads = ("gate", "fc1")
     writes = "fc2"
+    per_token = True
     normed: ClassVar = {"norm": "fc2"}
     hidden_into = "fc2"
 

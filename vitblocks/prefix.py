@@ -113,6 +113,7 @@ class PerToken(nn.Module):
 
     reads = ("module",)
     writes = "module"
+    per_token = True
 
     def __init__(self, module: nn.Module) -> None:
         """Raises TypeError if ``module`` is none, or wants a grid."""

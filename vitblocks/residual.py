@@ -96,6 +96,7 @@ class Residual(nn.Module):
 
     normed: ClassVar = {"norm": "layer"}
     shortcuts: ClassVar = {"shortcut": "layer"}
+    residuals = (("norm", "layer", "shortcut"),)
 
     def __init__(
         self,

@@ -216,6 +216,32 @@ def test_hidden_keys_are_checked_in_the_attend_and_in_padded_windows() -> None:
         check_layer(WindowAttention(DIM, 2, windows=Windows(2), attend=Leaky()), DIM, dtypes=(torch.float64,))
 
 
+class Mixing(Mlp):
+    """It says that it treats every token alike."""
+
+    per_token = True
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        return super().forward(x, grid) - x.mean(dim=1, keepdim=True)
+
+
+class Twice(Block):
+    """It says that it is two residual branches, and is more."""
+
+    normed = shortcuts = None  # type: ignore[assignment]
+    residuals = (("norm1", "attn", "shortcut1"), ("norm2", "mlp", "shortcut2"))
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        return 2 * super().forward(x, grid)
+
+
+def test_what_the_last_block_is_read_by_is_checked() -> None:
+    with pytest.raises(AssertionError, match="it is per_token"):
+        check_layer(Mixing(DIM), DIM, dtypes=(torch.float64,))
+    with pytest.raises(AssertionError, match="the branches of its residuals"):
+        check_layer(Twice(DIM, GlobalAttention(DIM, 2), Mlp(DIM)), DIM, dtypes=(torch.float64,))
+
+
 def test_every_declaration_in_the_package_is_documented() -> None:
     from vitblocks.folding import declared as module
 

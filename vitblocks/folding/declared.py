@@ -12,6 +12,10 @@ names are those of children:
 - ``writes = "proj"``: what the part gives is what this child gives, or zero.
 - ``hidden_by = "attend"``: the part adds zero tokens of its own to those it reads, and a mask hides them from this Attend.
 - ``hides_keys = True``: an Attend's output does not depend on keys and values under a bias of -inf.
+- ``residuals = (("norm1", "attn", "shortcut1"),)``: the part is these residual branches, one after the other: for each of them
+  ``x = shortcut(x, layer(norm(x), grid))``.
+- ``per_token = True``: a layer that gives every token what it would give it alone, whatever the grid.
+- ``reads_first = "count"``: an attribute; a pool that reads so many first tokens and nothing else.
 - ``is_linear = True``: the part has ``weight`` and ``bias``, and its outputs are linear in its inputs by them, the first axis of both
   being the channels that it gives.
 - ``scaled_by = "scale"``: an attribute; the norms that are ``normed`` read ``scale * x``, what the layers give is divided by it, and
@@ -46,6 +50,9 @@ DECLARATIONS: dict[str, type] = {
     "writes": str,
     "hidden_by": str,
     "hides_keys": bool,
+    "residuals": tuple,
+    "per_token": bool,
+    "reads_first": str,
     "is_linear": bool,
     "scaled_by": str,
     "adds_positions": bool,
@@ -121,5 +128,6 @@ def _names(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, (dict, tuple)):
-        yield from value
+        for inner in value:
+            yield from _names(inner)
         yield from value.values() if isinstance(value, dict) else ()

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
 
+from ..attention import WindowAttention
+from ..checks import check_choice
 from .freezing import freeze, is_position
+from .last_block import read_last_block
+from .owners import Owners
 from .report import FoldReport
 from .rules import apply_rules
+from .window_order import order_windows
 
 
 class Folded(NamedTuple):
@@ -22,7 +27,11 @@ class Folded(NamedTuple):
     report: FoldReport
 
 
-def fold(model: nn.Module, sample: Tensor | None = None, *, inplace: bool = False) -> Folded:
+Outputs: TypeAlias = Literal["all", "logits"]
+"""What is wanted of a folded model: all that it can be asked for, or what calling it gives."""
+
+
+def fold(model: nn.Module, sample: Tensor | None = None, *, outputs: Outputs = "all", inplace: bool = False) -> Folded:
     """A copy of the model for inference that does less work for the same outputs: ``folded, report = fold(model, images)``.
 
     Exact algebra, on any device and in any dtype; outputs are the same up to rounding, in float64 within 1e-9:
@@ -31,7 +40,9 @@ def fold(model: nn.Module, sample: Tensor | None = None, *, inplace: bool = Fals
       alone read them; layer scale into projections; QuickGELU's factor, and the rescaling of DeepViT's blocks, into the weights around
       them; dropout and drop path left out.
     - With a sample, position biases and position tables become the tensors that they give for its size. Another size then raises
-      ValueError; other batch sizes work.
+      ValueError; other batch sizes work. Blocks of windowed attention in a row keep their tokens window by window, as one layer.
+    - With ``outputs="logits"``, the last block computes what the pool reads: where that is the class token, its attention, projection and
+      feed-forward are those of one token. Its other tokens and its attention records are gone; ``encode`` gives the tokens before it.
 
     The parts stay what they are, so that recording attention and extracting features work on a folded model; what a folded norm gives is
     not what it gave before. Parameters need no gradients any more, gradients of the inputs work. The state dict is not that of the
@@ -41,6 +52,7 @@ def fold(model: nn.Module, sample: Tensor | None = None, *, inplace: bool = Fals
     Args:
         model: any module; models of other packages profit where they are made of Sequentials of convolutions, linears and BatchNorms.
         sample: images of the size, dtype and device that the model is to be folded for; None leaves positions as they are.
+        outputs: ``"logits"`` where the model is called for its logits, or features, alone.
         inplace: change the model itself rather than a copy. It must be in evaluation mode; a copy is put in it.
 
     Returns:
@@ -48,8 +60,9 @@ def fold(model: nn.Module, sample: Tensor | None = None, *, inplace: bool = Fals
 
     Raises:
         TypeError: ``model`` is no module.
-        ValueError: ``inplace`` on a model in training mode.
+        ValueError: ``inplace`` on a model in training mode, or unknown ``outputs``.
     """
+    check_choice("outputs", outputs, get_args(Outputs))
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a module, got {type(model).__name__}")
     if inplace and model.training:
@@ -57,26 +70,31 @@ def fold(model: nn.Module, sample: Tensor | None = None, *, inplace: bool = Fals
             "inplace=True needs a model in evaluation mode, this one is in training: call model.eval() first"
         )
     folded = (model if inplace else deepcopy(model)).eval().requires_grad_(False)
-    if sample is None:
-        return Folded(folded, FoldReport(apply_rules(folded)))
-    before = _outputs(folded, sample)
+    before = None if sample is None else _outputs(folded, sample)
     report = FoldReport(apply_rules(folded))
-    with _position_calls(folded) as calls:
-        _outputs(folded, sample)
-    report.folds += freeze(folded, calls)
-    report.drift = _largest_change(before, _outputs(folded, sample))
+    if sample is not None:
+        with _calls(folded) as calls:
+            _outputs(folded, sample)
+        report.folds += freeze(folded, calls)
+        report.folds += order_windows(folded, Owners(folded), calls)
+    if outputs == "logits":
+        with torch.no_grad():
+            report.folds += read_last_block(folded, Owners(folded))
+    if sample is not None:
+        report.drift = _largest_change(before, _outputs(folded, sample))
     return Folded(folded, report)
 
 
 @contextmanager
-def _position_calls(model: nn.Module) -> Iterator[dict[nn.Module, list[tuple[Any, ...]]]]:
-    """What position parts are called with inside of the block."""
+def _calls(model: nn.Module) -> Iterator[dict[nn.Module, list[tuple[Any, ...]]]]:
+    """What position parts and windowed attentions are called with inside of the block."""
     calls: dict[nn.Module, list[tuple[Any, ...]]] = {}
 
     def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         calls.setdefault(module, []).append((*args, *kwargs.values()))
 
     parts = {part for parent in model.modules() for name, part in parent.named_children() if is_position(parent, name)}
+    parts |= {module for module in model.modules() if isinstance(module, WindowAttention)}
     handles = [part.register_forward_hook(note, with_kwargs=True) for part in parts]
     try:
         yield calls

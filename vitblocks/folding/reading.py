@@ -6,6 +6,8 @@ from typing import Any, TypeGuard
 
 from torch import nn
 
+from ..norm import BatchNorm
+from ..residual import LayerScale, Shortcut
 from .affine import Linear, is_linear
 from .declared import behaves_as, child, declared
 from .owners import hooked
@@ -52,6 +54,25 @@ def last_linear(layer: nn.Module | None) -> Linear | None:
     if is_sequence(layer):
         return last_linear(next((part for part in reversed(layer) if type(part) is not nn.Identity), None))
     return None
+
+
+def sole_linear(layer: nn.Module | None) -> nn.Linear | None:
+    """A Linear itself, or the only part of a Sequential that does anything; None where there is none, or its bias is out of reach."""
+    if is_sequence(layer):
+        inner = [part for part in layer if type(part) is not nn.Identity]
+        return sole_linear(inner[0]) if len(inner) == 1 else None
+    return layer if behaves_as(layer, nn.Linear) and not hooked(layer) else None
+
+
+def alike(layer: nn.Module | None) -> bool:
+    """Whether a norm or layer gives every token, in evaluation, what it would give it alone."""
+    if type(layer) is nn.Identity or (behaves_as(layer, BatchNorm) and layer.bn.running_mean is not None):
+        return True
+    if behaves_as(layer, nn.LayerNorm) or behaves_as(layer, nn.RMSNorm):
+        return len(layer.normalized_shape) == 1
+    if behaves_as(layer, Shortcut):
+        return type(layer.scale) is nn.Identity or behaves_as(layer.scale, LayerScale)
+    return bool(known(layer, "per_token"))
 
 
 def is_sequence(module: nn.Module | None) -> TypeGuard[nn.Sequential]:

@@ -21,6 +21,8 @@ class ClassPool(nn.Module):
         ValueError: in ``forward``, where there are fewer prefix tokens.
     """
 
+    reads_first = "count"
+
     def __init__(self, count: int = 1) -> None:
         super().__init__()
         self.count = count

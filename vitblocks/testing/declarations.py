@@ -53,6 +53,19 @@ def check_declared(subject: Subject, cases: Sequence[Case]) -> None:
             frozen = FrozenPosition(part, case.grid)(case.x, case.grid)
             rule = "it adds what positions(grid) gives"
             subject.require_close(frozen, part(case.x, case.grid), rule, case, torch.float64)
+    if declared(subject.module, "per_token"):
+        for case in cases:
+            layer, x = subject.fresh().double().eval(), case.x.double()
+            rule = "it is per_token: it gives a token what it would give it alone"
+            subject.require_close(layer(x[:, :1], (0, 0)), layer(x, case.grid)[:, :1], rule, case, torch.float64)
+    if declared(subject.module, "residuals"):
+        for case in cases:
+            layer, x = subject.fresh().double().eval(), case.x.double()
+            whole, after = layer(x, case.grid), x
+            for norm, inner, shortcut in declared(layer, "residuals"):
+                update = getattr(layer, inner)(getattr(layer, norm)(after), case.grid)
+                after = getattr(layer, shortcut)(after, update)
+            subject.require_close(after, whole, "it is the branches of its residuals", case, torch.float64)
 
 
 def _check_folded(subject: Subject, outer: nn.Module, cases: Sequence[Case]) -> None:
