@@ -13,6 +13,7 @@ from vitblocks import (
     Block,
     ClassToken,
     ConvFeedForward,
+    DecomposedBias,
     DilatedWindows,
     GatedMlp,
     GridWindows,
@@ -46,13 +47,14 @@ def windowed(
     attend: Attend | None = None,
     mlp: nn.Module | None = None,
     rotary: bool = False,
+    bias: nn.Module | None = None,
     kind: type = Block,
 ) -> nn.Module:
     attn = WindowAttention(
         DIM,
         2,
         windows=windows,
-        position_bias=RelativeBias(2, 3),
+        position_bias=RelativeBias(2, 3) if bias is None else bias,
         attend=SoftmaxAttend() if attend is None else attend,
         rotary=Rotary2d(4) if rotary else None,
     )
@@ -106,6 +108,7 @@ STANDS_ASIDE: dict[str, Callable[[], list[nn.Module]]] = {
     "neighbours": lambda: [windowed(w, mlp=ConvFeedForward(DIM)) for w in (Windows(3), ShiftedWindows(3))],
     "parallel": lambda: [windowed(w, kind=ParallelBlock) for w in (Windows(3), ShiftedWindows(3))],
     "one block": lambda: [windowed(ShiftedWindows(3)), PerToken(nn.GELU()), windowed(Windows(3))],
+    "a bias of queries": lambda: [windowed(Windows(3), bias=DecomposedBias(4, 3)) for _ in range(2)],
     "hooked": hooked,
     "shared": lambda: [windowed(Windows(3))] * 2,
 }

@@ -10,6 +10,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..attention import GlobalAttention, SoftmaxAttend
+from ..attention.base import reads_queries
 from ..contract import called
 from ..grid import Grid
 from ..model import Model, Stage
@@ -130,6 +131,6 @@ def _read_attention(attn: nn.Module, count: int) -> ReadAttention | None:
     if not behaves_as(attn, GlobalAttention) or not behaves_as(attn.attend, SoftmaxAttend):
         return None
     qkv, proj = sole_linear(attn.qkv), sole_linear(attn.proj)
-    if qkv is None or proj is None or attn.rotary is not None:
+    if qkv is None or proj is None or attn.rotary is not None or reads_queries(attn.position_bias):
         return None
     return ReadAttention(attn, qkv, proj, count)

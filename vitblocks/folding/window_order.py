@@ -11,6 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..attention import WindowAttention
+from ..attention.base import reads_queries
 from ..grid import Grid
 from ..model import Stage
 from .branches import Branch, branches, each_alike
@@ -30,6 +31,7 @@ class WindowStep(nn.Module):
         gather: the tokens of the step before in the order of this one, ``(N,)``; None where the order is the same.
     """
 
+    calls_parts_of = "attn"
     gather: Tensor | None
     bias: Tensor | None
 
@@ -39,24 +41,22 @@ class WindowStep(nn.Module):
         super().__init__()
         attn = branch.layer
         assert isinstance(attn, WindowAttention)
+        self.norm, self.attn, self.shortcut = branch.norm, attn, branch.shortcut
         self.window = attn.windows.window(grid)
         self.groups = prod(grid) // prod(self.window)
         like = next(branch.parameters())
         self.register_buffer("gather", gather)
         self.register_buffer("bias", attn.bias(self.window, 0, attn.windows.mask(grid, like)))
         attn.position_bias = None
-        self.branch = branch
         self.others = nn.ModuleList(others)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.gather is not None:
             x = x.index_select(1, self.gather)
-        attn = self.branch.layer
-        assert isinstance(attn, WindowAttention)
-        tokens = rearrange(self.branch.norm(x), "b (g n) c -> b g n c", g=self.groups)
-        q, k, v = attn.project(tokens, self.window)
-        update = attn.output(attn.attend(q, k, v, self.bias))
-        x = self.branch.shortcut(x, rearrange(update, "b g n c -> b (g n) c"))
+        tokens = rearrange(self.norm(x), "b (g n) c -> b g n c", g=self.groups)
+        q, k, v = self.attn.project(tokens, self.window)
+        update = self.attn.output(self.attn.attend(q, k, v, self.bias))
+        x = self.shortcut(x, rearrange(update, "b g n c -> b (g n) c"))
         for layer in self.others:
             x = layer(x, (0, 0))
         return x
@@ -125,7 +125,7 @@ def _grid_of(layer: nn.Module, calls: Calls) -> tuple[int, int] | None:
     if not isinstance(first, Branch) or not all(each_alike(part) for part in (first.norm, first.shortcut, *others)):
         return None
     attn = first.layer
-    if not behaves_as(attn, WindowAttention):
+    if not behaves_as(attn, WindowAttention) or reads_queries(attn.position_bias):
         return None
     grids = {(tuple(grid), x.shape[1]) for x, grid in calls.get(attn, [])}
     if len(grids) != 1:
