@@ -12,7 +12,8 @@ from torch import Tensor
 
 from vitblocks import load_model
 from vitblocks.border import adopt, origin_of
-from vitblocks.checkpoint import export, load
+from vitblocks.border.configs import reader_of
+from vitblocks.checkpoint import compare, export, load
 from vitblocks.recipe import build, describe
 
 from .cases import randomised
@@ -64,6 +65,7 @@ IDLE = {
     "Siglip2ForImageClassification": "vision_model.head.",
 }
 """What theirs hold and nothing reads: where names start so."""
+BUFFERS = ("relative_position_index", "relative_coords_table")
 
 
 def read_by_outputs(name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -122,6 +124,39 @@ def test_the_tower_of_images_of_a_model_of_both(
         torch.testing.assert_close(model(image), getattr(expected, "pooler_output", expected), rtol=1e-4, atol=1e-5)
     assert model(image).shape == (2, count)
     assert export(model, "hf").keys() == made(tower, **options["vision_config"]).state_dict().keys()
+
+
+@pytest.mark.slow  # in the sizes of published models
+@pytest.mark.parametrize("name", FILES)
+def test_what_a_config_leaves_out_is_what_transformers_takes(name: str) -> None:
+    """A config of nothing gives a model of the size that theirs has."""
+    import transformers
+
+    cls = getattr(transformers, name)
+    with torch.device("meta"):
+        shapes = {key: value.shape for key, value in cls(cls.config_class()).state_dict().items()}
+        ours = reader_of({"architectures": [name]})({"architectures": [name]})
+    theirs = {key: torch.zeros(()).expand(shape) for key, shape in shapes.items()}
+    report = compare(ours, theirs, layout="hf")
+    classes = [entry for entry in report.misshaped if entry.ours[0].startswith("head")]  # a config has their names
+    assert not report.missing
+    assert not report.unexpected
+    assert list(report.misshaped) == classes
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("CLIPVisionModelWithProjection", ["vision_model.embeddings.position_ids"]),
+        ("SiglipVisionModel", ["embeddings.position_ids", "vision_model.embeddings.position_ids"]),
+        ("SwinModel", ["encoder.layers.1.blocks.0.attention.self.relative_position_index"]),
+        ("Swinv2Model", [f"encoder.layers.1.blocks.0.attention.self.{key}" for key in BUFFERS]),
+    ],
+)
+def test_files_of_transformers_4_hold_what_it_computes_now(name: str, keys: list[str]) -> None:
+    model, _ = adopt(randomised(made(name, **FILES[name])))
+    state = {**export(model, "hf"), **{key: torch.arange(4)[None] for key in keys}}
+    assert sorted(load(model, state, layout="hf").ignored) == sorted(keys)
 
 
 @pytest.mark.parametrize("name", ["CLIPVisionModel", "SiglipVisionModel"])

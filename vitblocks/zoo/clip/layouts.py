@@ -36,6 +36,7 @@ def hf_clip(prefix: str, head: str, *, normed: bool = True, also: str = "") -> T
         rule("embeddings.class_embedding", "stages.0.class_token.token", Compose(Unsqueeze(0), Unsqueeze(0))),
         rule("embeddings.position_embedding.weight", "stages.0.learned_position.table", Unsqueeze(0)),
         rule("embeddings.patch_embedding.{p}", "embed.conv.{p}"),
+        *(Computed(f"{name}embeddings.position_ids") for name in {prefix, also}),  # of transformers 4
         rule("pre_layrnorm.{p}", "stages.0.per_token_1.module.{p}"),
         *within(f"{prefix}{layers}", "stages.0.blocks.{b}", HF_SELF_ATTENTION_BLOCK, also=others),
         rule("post_layernorm.{p}", "norm.{p}") if normed else Computed(f"{prefix}post_layernorm.{{p}}"),

@@ -22,7 +22,7 @@ def _dinov2(config: Config, *, registers: bool, classifies: bool) -> DINOv2:
     """With transformers' defaults; dropout is left out, which is for training."""
     from .model import DINOv2
 
-    image_size, patch_size = whole_patches(config)
+    image_size, patch_size = whole_patches(config, patch_size=16 if registers else 14)
     dim, channels = config.get("hidden_size", 768), config.get("num_channels", 3)
     mlp_dim = int(dim * config.get("mlp_ratio", 4))
     options: dict[str, Any] = {"mlp_dim": mlp_dim, "activation": activation(config.get("hidden_act", "gelu"))}

@@ -49,6 +49,7 @@ def hf_siglip(model: SigLIP, prefix: str, also: str = "") -> Table:
     others = f"{also}{layers}" if also else ""
     return (
         rule("embeddings.position_embedding.weight", "stages.0.learned_position.table", Unsqueeze(0)),
+        *(Computed(f"{name}embeddings.position_ids") for name in {prefix, also}),  # of transformers 4
         rule("embeddings.patch_embedding.{p}", "embed.conv.{p}"),
         rule("embeddings.patch_embedding.{p}", "embed.proj.{p}"),
         *within(f"{prefix}{layers}", "stages.0.blocks.{b}", HF_SELF_ATTENTION_BLOCK, also=others),

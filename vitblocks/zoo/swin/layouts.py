@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from ...checkpoint.block import hf_block
-from ...checkpoint.rules import KeyMap, Rule, Table, within
+from ...checkpoint.rules import Computed, KeyMap, Rule, Table, within
 
 if TYPE_CHECKING:
     from .model import Swin
@@ -45,6 +45,9 @@ def hf_swin(prefix: str) -> Table:
         Rule(f"{prefix}encoder.layers.{{s-1}}.downsample.reduction.{{p}}", "stages.{s}.transition.proj.{p}"),
         Rule(f"{prefix}encoder.layers.{{s-1}}.downsample.norm.{{p}}", "stages.{s}.transition.norm.{p}"),
         *within(f"{prefix}encoder.layers.{{s}}.blocks.{{b}}", "stages.{s}.blocks.{b}", _HF_BLOCK),
+        Computed(
+            f"{prefix}encoder.layers.{{s}}.blocks.{{b}}.attention.self.relative_position_index"
+        ),  # of transformers 4
         Rule(f"{prefix}layernorm.{{p}}", "norm.{p}"),
         Rule("classifier.{p}", "head.{p}"),
     )

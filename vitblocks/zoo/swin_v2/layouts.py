@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from ...checkpoint.rules import KeyMap, Rule, Table, within
+from ...checkpoint.rules import Computed, KeyMap, Rule, Table, within
 from ...checkpoint.transforms import Concat
 
 if TYPE_CHECKING:
@@ -59,6 +59,10 @@ def hf_swin_v2(prefix: str) -> Table:
         Rule(f"{layers}.{{s-1}}.downsample.reduction.{{p}}", "stages.{s}.transition.proj.{p}"),
         Rule(f"{layers}.{{s-1}}.downsample.norm.{{p}}", "stages.{s}.transition.out_norm.{p}"),
         *within(f"{layers}.{{s}}.blocks.{{b}}", "stages.{s}.blocks.{b}", _HF_BLOCK),
+        *(
+            Computed(f"{layers}.{{s}}.blocks.{{b}}.{_THEIRS}.relative_{name}")
+            for name in ("position_index", "coords_table")
+        ),
         Rule(f"{prefix}layernorm.{{p}}", "norm.{p}"),
         Rule("classifier.{p}", "head.{p}"),
     )
