@@ -1,0 +1,106 @@
+"""The reference: a page for every package, with all public names, and links to them by whatever name a docstring calls them."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+
+import vitblocks
+
+OUT = Path(__file__).parents[1] / "generated" / "reference"
+"""Made anew at every build; no page here is in the repository."""
+
+PACKAGES = sorted(name for name in vitblocks.__all__ if inspect.ismodule(getattr(vitblocks, name)))
+
+
+def places() -> dict[int, str]:
+    """Where each public object is documented, by its id: in the package it is public in, what no package has at the top level."""
+    found: dict[int, str] = {}
+    for package in [*(f"vitblocks.{name}" for name in PACKAGES), "vitblocks"]:
+        module = importlib.import_module(package)
+        for name in public(module):
+            found.setdefault(id(getattr(module, name)), f"{package}.{name}")
+    return found
+
+
+def public(module: ModuleType) -> list[str]:
+    return [name for name in getattr(module, "__all__", ()) if not inspect.ismodule(getattr(module, name))]
+
+
+def write(app: Sphinx) -> None:
+    OUT.mkdir(parents=True, exist_ok=True)
+    where = places()
+    pages = []
+    for package in ["vitblocks", *(f"vitblocks.{name}" for name in PACKAGES)]:
+        module = importlib.import_module(package)
+        names = [name for name in public(module) if where[id(getattr(module, name))] == f"{package}.{name}"]
+        if names:
+            pages.append(package)
+            _write(OUT / f"{package}.md", _page(module, names))
+    _write(OUT / "index.md", _index(pages))
+
+
+def _page(module: ModuleType, names: list[str]) -> str:
+    package = module.__name__
+    about = (inspect.getdoc(module) or "") if package != "vitblocks" else "What a model is made of, and what is done with it."
+    entries = (f".. {_kind(getattr(module, name))}:: {package}.{name}\n" for name in names)
+    return "\n".join([f"# {package}\n", *(f"```{{eval-rst}}\n{text}\n```\n" for text in (about, *entries))])
+
+
+def _kind(value: Any) -> str:
+    if inspect.isclass(value):
+        return "autoexception" if issubclass(value, BaseException) else "autoclass"
+    return "autofunction" if callable(value) and hasattr(value, "__code__") else "py:data"
+
+
+def _index(pages: list[str]) -> str:
+    listed = "\n".join(pages)
+    return f"# Reference\n\nEvery public name, by package.\n\n```{{toctree}}\n:maxdepth: 1\n\n{listed}\n```\n"
+
+
+def _write(path: Path, text: str) -> None:
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+
+
+def resolve(app: Sphinx, env: Any, node: Any, contnode: nodes.Element) -> nodes.Element | None:
+    """A link to an object by the place where it is documented, whichever of its names it was called by."""
+    if node.get("refdomain") != "py":
+        return None
+    target, _, member = _split(node["reftarget"], node.get("py:module") or "vitblocks")
+    if target is None:
+        return None
+    name = places().get(id(target))
+    if name is None:
+        return None
+    domain = env.get_domain("py")
+    full = f"{name}.{member}" if member else name
+    return domain.resolve_xref(env, node["refdoc"], app.builder, node["reftype"], full, node, contnode)
+
+
+def _split(name: str, module: str) -> tuple[Any, str, str]:
+    """The object of a dotted name and what is asked of it: a class and the name of its method."""
+    for start in (name, f"{module}.{name}", f"vitblocks.{name}"):
+        parts = start.split(".")
+        for i in range(len(parts), 0, -1):
+            try:
+                found: Any = importlib.import_module(".".join(parts[:i]))
+            except (ImportError, ValueError):
+                continue
+            rest = parts[i:]
+            if not rest or not hasattr(found, rest[0]):
+                break
+            return getattr(found, rest[0]), rest[0], ".".join(rest[1:])
+    return None, "", ""
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.connect("builder-inited", write)
+    app.connect("missing-reference", resolve)
+    return {"parallel_read_safe": True}
