@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow lint docs docs-serve clean
 
 # The environment is made once and again when what it holds changes.
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -25,5 +25,19 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy vitblocks tests benchmarks
 
+# The site has an environment of its own, so that nobody who runs the tests needs it.
+DOCS_VENV := .venv-docs
+$(DOCS_VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(DOCS_VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
+docs: $(DOCS_VENV)/.ready
+	$(DOCS_VENV)/bin/sphinx-build --fail-on-warning --keep-going -q -b html docs site
+
+docs-serve: docs
+	$(DOCS_VENV)/bin/python -m http.server --directory site 8000
+
 clean:
-	rm -rf $(VENV) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(DOCS_VENV) site docs/generated demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -48,7 +49,11 @@ def write(app: Sphinx) -> None:
 
 def _page(module: ModuleType, names: list[str]) -> str:
     package = module.__name__
-    about = (inspect.getdoc(module) or "") if package != "vitblocks" else "What a model is made of, and what is done with it."
+    about = (
+        (inspect.getdoc(module) or "")
+        if package != "vitblocks"
+        else "What a model is made of, and what is done with it."
+    )
     entries = (f".. {_kind(getattr(module, name))}:: {package}.{name}\n" for name in names)
     return "\n".join([f"# {package}\n", *(f"```{{eval-rst}}\n{text}\n```\n" for text in (about, *entries))])
 
@@ -100,7 +105,24 @@ def _split(name: str, module: str) -> tuple[Any, str, str]:
     return None, "", ""
 
 
+def join_names(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Names of arguments that fill more than a line stand in one, as napoleon expects them."""
+    joined: list[str] = []
+    for line in lines:
+        if (
+            joined
+            and joined[-1].endswith(",")
+            and re.fullmatch(r"\s*(\w+, )*\w+", joined[-1][:-1])
+            and line.startswith("    ")
+        ):
+            joined[-1] += " " + line.strip()
+        else:
+            joined.append(line)
+    lines[:] = joined
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("builder-inited", write)
     app.connect("missing-reference", resolve)
+    app.connect("autodoc-process-docstring", join_names, priority=400)
     return {"parallel_read_safe": True}
