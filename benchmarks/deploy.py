@@ -20,14 +20,13 @@ import torch
 from torch import Tensor, nn
 
 import vitblocks
-from vitblocks.deploying import Settings, onnxruntime, openvino
+from vitblocks.deploying import RUNTIMES, Settings
 
 from .pairing import Pairing, Work
 from .peers import Peer, of_timm, pair, published, timm_model
 from .swap import machine
 from .tables import markdown
 
-RUNTIMES = {"openvino": openvino, "onnxruntime": onnxruntime}
 PEERS = (
     of_timm("ViT-S", "vit_small_patch16_224", "vit_small_patch16_224"),
     of_timm("LeViT-256", "levit_256", "levit_256_distilled", drop_path=0.0),
@@ -132,7 +131,12 @@ def table(rows: dict[str, dict[tuple[str, int], tuple[Pairing, float]]]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.deploy", description=__doc__)
     parser.add_argument("--only", nargs="+", help="parts of the models' names; all if left out")
-    parser.add_argument("--runtimes", nargs="+", default=list(RUNTIMES), choices=[*RUNTIMES, "eager", "compile"])
+    parser.add_argument(
+        "--runtimes",
+        nargs="+",
+        default=["openvino", "onnxruntime"],
+        choices=["openvino", "onnxruntime", "eager", "compile"],
+    )
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8])
     parser.add_argument("--seconds", type=float, default=10.0, help="of each timing (default: 10), in 7 pairs at least")
     parser.add_argument("--threads", type=int, default=1)

@@ -14,6 +14,7 @@ from . import (
     block as block,
     border,
     checkpoint,
+    deploying,
     embed,
     fast,
     feedforward as feedforward,
@@ -62,6 +63,7 @@ from .attention import (
 )
 from .block import Block, Chain, ClassBlock, ParallelBlock, PostNormBlock, ResidualPostNormBlock
 from .border import Preprocessing, adopt, load_model, preprocess, release
+from .deploying import Deployed, DeployReport, deploy
 from .embed import (
     CompactStem,
     ConvDownsample,
@@ -203,6 +205,8 @@ __all__ = [
     "DecomposedBias",
     "DeepViT",
     "DeiT3",
+    "DeployReport",
+    "Deployed",
     "DilatedWindowAttention",
     "DilatedWindows",
     "Dino",
@@ -307,6 +311,8 @@ __all__ = [
     "checkpoint",
     "class_attention_map",
     "create_model",
+    "deploy",
+    "deploying",
     "describe",
     "drop_path_schedule",
     "embed",

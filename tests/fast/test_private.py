@@ -180,6 +180,8 @@ ASIDE: dict[str, list[str]] = {
     "torch._C._autograd._top_saved_tensors_default_hooks": ["recompute"],
     "torch.autograd.forward_ad._current_level": ["linears", "recompute", "convolutions"],
     "torch.Tensor._version": ["recompute"],
+    "torch._inductor.aoti_compile_and_package": [],
+    "torch._inductor.aoti_load_package": [],
 }
 """Which passes stand aside without each."""
 

@@ -1,7 +1,11 @@
 """Models handed to the runtime that is fastest: OpenVINO, ONNX Runtime, AOTInductor, ``torch.compile``."""
 
-from . import onnxruntime, openvino
+from .deploy import deploy
+from .deployed import Deployed, load
 from .exporting import to_onnx, to_program
+from .outputs import Outputs
+from .report import DeployReport
+from .runtime import RUNTIMES
 from .settings import Settings
 
-__all__ = ["Settings", "onnxruntime", "openvino", "to_onnx", "to_program"]
+__all__ = ["RUNTIMES", "DeployReport", "Deployed", "Outputs", "Settings", "deploy", "load", "to_onnx", "to_program"]

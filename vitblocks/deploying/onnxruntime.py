@@ -7,19 +7,20 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .exporting import INPUT, to_onnx
+from .exporting import INPUT, quiet, to_onnx
 from .extras import needed
 from .settings import Settings
 
 NAME = "onnxruntime"
-PACKAGES = ("onnxruntime",)
-QUANTIZERS = ("nncf", "onnx")
+PACKAGES: tuple[str, ...] = ("onnxruntime",)
+QUANTIZERS: tuple[str, ...] = ("nncf", "onnx")
 RUNS_FILES = False
-DTYPES = (torch.float32,)
+DTYPES: tuple[torch.dtype, ...] = (torch.float32,)
+FILES: tuple[str, ...] = ("model.onnx",)
 
 
 def write(model: nn.Module, sample: Tensor, folder: Path, settings: Settings) -> None:
-    path = folder / "model.onnx"
+    path = folder / FILES[0]
     to_onnx(model, sample, path, names=settings.names)
     if settings.calibration is not None:
         _quantize(path, settings.calibration)
@@ -29,7 +30,8 @@ def _quantize(path: Path, images: Tensor) -> None:
     nncf, onnx = needed("nncf", "int8 in onnxruntime"), needed("onnx", "int8 in onnxruntime")
     nncf.set_log_level("ERROR")
     data = nncf.Dataset([{INPUT: image[None].numpy()} for image in images])
-    small = nncf.quantize(onnx.load(path), data, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(images))
+    with quiet():  # it draws progress bars
+        small = nncf.quantize(onnx.load(path), data, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(images))
     onnx.save(small, path)
 
 
@@ -41,7 +43,7 @@ class Session:
         options = runtime.SessionOptions()
         options.intra_op_num_threads = settings.threads
         options.log_severity_level = 3
-        self.session = runtime.InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])
+        self.session = runtime.InferenceSession(str(folder / FILES[0]), options, providers=["CPUExecutionProvider"])
 
     def __call__(self, image: Tensor) -> list[Tensor]:
         return [torch.from_numpy(found) for found in self.session.run(None, {INPUT: image.numpy()})]

@@ -10,15 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .exporting import to_onnx
+from .exporting import quiet, to_onnx
 from .extras import needed
 from .settings import Settings
 
 NAME = "openvino"
-PACKAGES = ("openvino",)
-QUANTIZERS = ("nncf",)
+PACKAGES: tuple[str, ...] = ("openvino",)
+QUANTIZERS: tuple[str, ...] = ("nncf",)
 RUNS_FILES = False
-DTYPES = (torch.float32, torch.bfloat16)
+DTYPES: tuple[torch.dtype, ...] = (torch.float32, torch.bfloat16)
+FILES: tuple[str, ...] = ("model.xml", "model.bin")
 
 
 def write(model: nn.Module, sample: Tensor, folder: Path, settings: Settings) -> None:
@@ -30,14 +31,15 @@ def write(model: nn.Module, sample: Tensor, folder: Path, settings: Settings) ->
         graph = openvino.Core().read_model(path)
         if settings.calibration is not None:
             graph = _quantized(graph, settings.calibration)
-        openvino.save_model(graph, folder / "model.xml", compress_to_fp16=False)
+        openvino.save_model(graph, folder / FILES[0], compress_to_fp16=False)
 
 
 def _quantized(graph: Any, images: Tensor) -> Any:
     nncf = needed("nncf", "int8 in openvino")
     nncf.set_log_level("ERROR")
     data = nncf.Dataset([image[None].numpy() for image in images])
-    return nncf.quantize(graph, data, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(images))
+    with quiet():  # it draws progress bars
+        return nncf.quantize(graph, data, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(images))
 
 
 class Session:
@@ -49,7 +51,7 @@ class Session:
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         openvino = needed("openvino", "the runtime openvino")
-        self.core, self.path, self.size = openvino.Core(), folder / "model.xml", list(settings.size)
+        self.core, self.path, self.size = openvino.Core(), folder / FILES[0], list(settings.size)
         self.count = len(settings.names)
         # A processor that knows bfloat16 would be given it unasked.
         precision = {torch.float32: "f32", torch.bfloat16: "bf16"}[settings.dtype]

@@ -17,11 +17,13 @@ class Settings:
         names: of the outputs.
         dtype: what it computes in; images and outputs are float32.
         threads: of the CPU.
-        calibration: images whose activations say the scales of int8; None leaves numbers as they are.
+        int8: whether products are of whole numbers.
+        calibration: images whose activations say the scales of int8; None where a model is opened.
     """
 
     size: tuple[int, int, int, int]
     names: tuple[str, ...]
     dtype: torch.dtype = torch.float32
     threads: int = 1
+    int8: bool = False
     calibration: Tensor | None = None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import reduce
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +18,8 @@ PRIVATE = (
     "torch._C._autograd._top_saved_tensors_default_hooks",
     "torch.autograd.forward_ad._current_level",
     "torch.Tensor._version",
+    "torch._inductor.aoti_compile_and_package",
+    "torch._inductor.aoti_load_package",
 )
 """All of them. Any may be missing from a torch to come: then the passes that need it stand aside and say so, and all else goes on."""
 
@@ -45,3 +49,19 @@ def backward_pass() -> int:
     Calls within another than the one that hooks were set in are those that gradient checkpointing makes a second time.
     """
     return -1 if _graph_task is None else _graph_task()
+
+
+def compile_package(program: Any, path: Path, options: Mapping[str, Any]) -> None:
+    """An exported program as a compiled library in a file. Raises RuntimeError where this torch cannot."""
+    _aoti("compile_and_package")(program, package_path=str(path), inductor_configs=dict(options))
+
+
+def load_package(path: Path) -> Any:
+    """The library that such a file holds, as a function: it is code, and runs. Raises RuntimeError where this torch cannot."""
+    return _aoti("load_package")(str(path))
+
+
+def _aoti(name: str) -> Any:
+    if why := missing(f"torch._inductor.aoti_{name}"):
+        raise RuntimeError(f"AOTInductor is not to be had: {why}")
+    return find(f"torch._inductor.aoti_{name}")

@@ -1,0 +1,1 @@
+"""Models handed to runtimes."""

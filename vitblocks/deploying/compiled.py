@@ -1,0 +1,39 @@
+"""``torch.compile``: ``model.pt2`` holds an exported program, which is compiled where it is opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .exporting import quiet
+from .program import inductor_options, program_of
+from .settings import Settings
+
+NAME = "compile"
+PACKAGES: tuple[str, ...] = ()
+QUANTIZERS: tuple[str, ...] = ("torchao",)
+RUNS_FILES = True
+DTYPES: tuple[torch.dtype, ...] = (torch.float32, torch.bfloat16)
+FILES: tuple[str, ...] = ("model.pt2",)
+
+
+def write(model: nn.Module, sample: Tensor, folder: Path, settings: Settings) -> None:
+    program = program_of(model, sample, settings)
+    with quiet():
+        torch.export.save(program, folder / FILES[0])
+
+
+class Session:
+    """The program, compiled at the first call: ``image -> [tensor, ...]``."""
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self.dtype = settings.dtype
+        program = torch.export.load(folder / FILES[0]).module()
+        self.model = torch.compile(program, options=inductor_options(settings) or None)
+
+    @torch.no_grad()
+    def __call__(self, image: Tensor) -> list[Tensor]:
+        found = self.model(image.to(self.dtype))
+        return [x.float() for x in ((found,) if isinstance(found, Tensor) else found)]
