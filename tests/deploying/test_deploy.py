@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -156,8 +157,7 @@ def test_best_measures_what_is_there(images: Tensor, monkeypatch: pytest.MonkeyP
 
 
 def without(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
-    found = extras.find_spec
-    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == package else found(name))
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == package else find_spec(name))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
@@ -146,11 +145,16 @@ def _read(data: Any, path: Path) -> tuple[Settings, DeployReport]:
     return Settings((size[0], size[1], size[2], size[3]), tuple(names), DTYPES[report.dtype], int8=report.int8), report
 
 
-def _report(said: Mapping[str, Any], path: Path) -> DeployReport:
-    kinds: dict[str, type] = {"int8": bool, "error": float, "bound": float}
-    inner: dict[str, type] = {"folds": int, "milliseconds": float, "passed_over": str}
-    for name, kind in {**kinds, **dict.fromkeys(inner, dict)}.items():
-        value: Any = said.get(name)
-        if type(value) is not kind or (name in inner and not all(type(v) is inner[name] for v in value.values())):
+def _report(said: dict[str, Any], path: Path) -> DeployReport:
+    wanted = {"int8": bool, "error": float, "bound": float}
+    inner = {"folds": int, "milliseconds": float, "passed_over": str}
+    for name in (*wanted, *inner):
+        value, kind = said.get(name), wanted.get(name, dict)
+        if type(value) is not kind or (name in inner and _other(value, inner[name])):
             raise ValueError(f"{path}: {name} of the report must be {kind.__name__}, got {value!r}")
-    return DeployReport(said["runtime"], said["dtype"], *(said[name] for name in (*kinds, *inner)))
+    return DeployReport(said["runtime"], said["dtype"], *(said[name] for name in (*wanted, *inner)))
+
+
+def _other(values: Any, kind: type) -> bool:
+    """Whether a value of the dictionary is not of this kind."""
+    return any(type(value) is not kind for value in values.values())
