@@ -20,7 +20,10 @@ from ..train.seeds import seed_of
 from .output import Json, examples, say, table
 from .sources import SOURCE, model_from, options_of
 
-DATA = "digits, mnist5k, a folder with a folder for each class (or with train/ and val/ of that kind), or hf:NAME"
+DATA = (
+    "digits, mnist5k, a folder with a folder for each class (or with train/ and val/ of that kind), hf:NAME, or as a stream stream:NAME or "
+    "stream:shards/*.tar"
+)
 
 
 def add(app: typer.Typer) -> None:
@@ -51,6 +54,8 @@ class Settings:
     splits: str | None = None
     held_out: float = 0.2
     labels: int | None = None
+    images: int | None = None
+    classes: int | None = None
     workers: int = 0
     keep: int = 2
     save_every: int | None = None
@@ -119,6 +124,12 @@ def train(
         float | None, typer.Option(help="Share held out where the data has no part for it. [default: 0.2]")
     ] = None,
     labels: Annotated[int | None, typer.Option(help="Train on so many of the images only.")] = None,
+    images: Annotated[
+        int | None, typer.Option(min=1, help="How many images a stream has that does not say it.")
+    ] = None,
+    classes: Annotated[
+        int | None, typer.Option(min=2, help="How many classes a stream has that does not say it.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that read images. [default: 0]")] = None,
     keep: Annotated[int | None, typer.Option(min=1, help="Checkpoints that stay. [default: 2]")] = None,
     save_every: Annotated[
@@ -146,6 +157,8 @@ def train(
         "splits": splits,
         "held_out": held_out,
         "labels": labels,
+        "images": images,
+        "classes": classes,
         "workers": workers,
         "keep": keep,
         "save_every": save_every,
@@ -196,7 +209,15 @@ def _data(settings: Settings, seed: int, labelled: bool) -> Data:
         if not first or not second:
             raise ValueError(f"--splits must be two names, such as train,test, got {settings.splits!r}")
         splits = (first, second)
-    found = load_data(str(settings.data), held_out=settings.held_out, seed=seed, labelled=labelled, splits=splits)
+    found = load_data(
+        str(settings.data),
+        held_out=settings.held_out,
+        seed=seed,
+        labelled=labelled,
+        splits=splits,
+        count=settings.images,
+        classes=settings.classes,
+    )
     return found if settings.labels is None else found._replace(train=few(found.train, settings.labels, seed))
 
 

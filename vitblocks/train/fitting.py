@@ -20,6 +20,7 @@ from ..recipe import describe
 from .data.images import Images
 from .data.reading import Reading
 from .data.sources import Data
+from .data.streams import Stream
 from .evaluating import Evaluation, evaluate, mean_loss
 from .groups import parameter_groups
 from .keeping import MODEL, Folder
@@ -162,7 +163,7 @@ def _check(recipe: Recipe, model: nn.Module, images: Images) -> None:
     if len(images) < recipe.batch:
         raise ValueError(f"batch must be at most the {len(images)} images, got {recipe.batch}")
     supervised = recipe.objective in ("supervised", "distillation")
-    if supervised and len({*images.labels}) < 2:
+    if supervised and not isinstance(images, Stream) and len({*images.labels}) < 2:
         raise ValueError(
             f"the images are of one class only, {images.classes[images.labels[0]]!r}: there is nothing to tell apart"
         )

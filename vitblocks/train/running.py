@@ -15,6 +15,7 @@ from .augment import augmentation, erasing, mixed, targets
 from .average import Average
 from .data.images import Images
 from .data.reading import Batch, Order, Reading, loader
+from .data.streams import Stream, Streaming, stream_loader
 from .recipe import Recipe
 from .schedule import set_rates
 from .seeds import seed_of
@@ -83,8 +84,11 @@ class Steps:
             self.accelerator.process_index,
             self.accelerator.num_processes,
         )
-        reading = Reading(self.images, self.preprocessing, 1.0 if self.task.normalizes else self.recipe.crop)
-        batches = iter(loader(reading, order, self.workers))
+        crop = 1.0 if self.task.normalizes else self.recipe.crop
+        if isinstance(self.images, Stream):
+            batches = iter(stream_loader(Streaming(self.images, order, self.preprocessing, crop), self.workers))
+        else:
+            batches = iter(loader(Reading(self.images, self.preprocessing, crop), order, self.workers))
         for step in range(start, self.steps):
             began = perf_counter()
             self.module.train()

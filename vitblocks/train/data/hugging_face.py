@@ -83,12 +83,15 @@ def names_of(feature: Any, labels: Sequence[int]) -> list[str]:
 
 
 def opened(row: Any) -> Any:
-    """A PIL image of what a column of images holds undecoded."""
+    """A PIL image of what a column of images holds undecoded. Raises OSError for what is no image."""
     from io import BytesIO
 
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
-    if isinstance(row, dict):
+    if not isinstance(row, dict):
+        return row
+    try:
         with Image.open(BytesIO(row["bytes"]) if row.get("bytes") is not None else row["path"]) as file:
             return ImageOps.exif_transpose(file)
-    return row
+    except UnidentifiedImageError:  # whose message has an address in memory
+        raise OSError("it is no image") from None

@@ -9,6 +9,7 @@ from .digits import digits, mnist_5k
 from .folder import image_folder
 from .hugging_face import hugging_face
 from .images import Images, Part, split
+from .streams import hugging_face_stream
 
 BUILT_IN = {"digits": digits, "mnist5k": mnist_5k}
 
@@ -21,17 +22,26 @@ class Data(NamedTuple):
 
 
 def load_data(
-    source: str, *, held_out: float = 0.2, seed: int = 0, labelled: bool = True, splits: tuple[str, str] | None = None
+    source: str,
+    *,
+    held_out: float = 0.2,
+    seed: int = 0,
+    labelled: bool = True,
+    splits: tuple[str, str] | None = None,
+    count: int | None = None,
+    classes: int | None = None,
 ) -> Data:
     """Images to train on and images to look at how far it came.
 
     Args:
         source: ``digits``; ``mnist5k``; a folder with a folder for each class, or with ``train`` and ``val`` of that kind;
-            or ``hf:NAME`` for a data set of Hugging Face, local or of the Hub.
+            or ``hf:NAME`` for a data set of Hugging Face, local or of the Hub. ``stream:NAME`` reads one as it comes, and so
+            ``stream:shards/*.tar`` those of WebDataset; of a stream only a second split is held out, which is read whole.
         held_out: share of each class that is held out where the source has no part for that; 0 for nothing.
         seed: which images those are.
         labelled: whether classes are needed.
         splits: of a data set of Hugging Face, the one to train on and the one held out.
+        count, classes: of a stream that does not say it: how many images and classes.
 
     Raises:
         ValueError: it cannot be found, or holds nothing to train on.
@@ -44,6 +54,11 @@ def load_data(
         if splits is not None:
             return Data(hugging_face(name, splits[0]), hugging_face(name, splits[1]))
         return _parted(hugging_face(name), held_out, seed)
+    if source.startswith("stream:"):
+        name = source.removeprefix("stream:")
+        train_split, other_split = splits or ("train", None)
+        stream = hugging_face_stream(name, train_split, count=count, classes=classes)
+        return Data(stream, None if other_split is None else hugging_face(name, other_split))
     root = Path(source)
     if not root.is_dir():
         raise ValueError(f"there is no data {source!r}: it must be {', '.join(BUILT_IN)}, a folder, or hf:NAME")
