@@ -150,6 +150,17 @@ def test_transformers(name: str, case: str) -> None:
     torch.testing.assert_close(read.eval()(images), model.eval()(images))
 
 
+@pytest.mark.parametrize("options", [{}, {"normalize_pixel_loss": False, "image_size": [32, 64]}])
+def test_pretraining(options: dict[str, Any]) -> None:
+    """All predicted pixels and the loss, where both hide the same units."""
+    transformers = pytest.importorskip("transformers")
+    decoder = {"decoder_hidden_size": 16, "decoder_depth": 2, "decoder_num_heads": 4, "image_size": [64, 64]}
+    config = hf_hiera(**decoder | options)
+    model, _ = check(lambda: transformers.HieraForPreTraining(config))
+    said = {**config.to_dict(), "architectures": ["HieraForPreTraining"]}
+    assert repr(reader_of(said)(said)) == repr(model)
+
+
 def test_the_encoder_of_a_whole_sam_is_read() -> None:
     config = hf_sam()
     read = reader_of({"architectures": ["SamModel"]})

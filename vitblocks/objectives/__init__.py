@@ -6,6 +6,7 @@ from .dino_loss import Centering, DinoSchedule, cross_view_entropy
 from .distillation import DistillWrapper, hard_distillation, soft_distillation
 from .encoder import Encoder, PairError
 from .mae import MAE
+from .mask_unit_mae import MaskUnitMAE
 from .masking import Details, Pictures
 from .mpp import MPP, Corruption
 from .simmim import SimMIM
@@ -21,6 +22,7 @@ __all__ = [
     "DinoSchedule",
     "DistillWrapper",
     "Encoder",
+    "MaskUnitMAE",
     "PairError",
     "Pictures",
     "SimMIM",

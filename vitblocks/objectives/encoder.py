@@ -62,6 +62,8 @@ class Encoder(nn.Module):
     Attributes:
         dim: channels of the tokens at the end.
         embed_dim: channels of the tokens that the embedder gives.
+        mask_unit: rows and columns of the tokens of a mask unit, as the embedder gives them, where the model has them and else sees no
+            place (Hiera, arXiv:2306.00989, Section 3); None otherwise.
         strides: pixels between two places of each stage's grid.
 
     Raises:
@@ -81,6 +83,7 @@ class Encoder(nn.Module):
         self.image_size = model.image_size
         self.strides = list(model.strides)
         self.channels = channels
+        self.mask_unit: tuple[int, int] | None = getattr(model, "mask_unit", None)
         self.embed = model.embed
         self.stages = nn.ModuleList(_same_layers(stage) for stage in model.stages)
         self.norm = model.norm
@@ -105,17 +108,46 @@ class Encoder(nn.Module):
         Raises:
             PairError: there is none, or a transition comes with it or after it, which moves tokens on a grid.
         """
+        s, i = self._first_mixing()
+        for later in range(s + 1, len(self.stages)):
+            if self.stages[later].transition is not None:
+                raise self._needs_grid(f"stages.{later}.transition", "it moves tokens on the grid")
+        self._split(s, i)
+        return s + 1
+
+    def split_before_units(self) -> int:
+        """As :meth:`split_before_mixing`, where tokens are dropped in whole mask units: transitions within them may come later.
+
+        Raises:
+            PairError: the model has no mask units, they do not end as one token, or no layer attends.
+        """
+        if self.mask_unit is None:
+            raise PairError(f"{self.model_name} has no mask units: MAE, SimMIM or MPP hide patches and would work")
+        s, i = self._first_mixing()
+        unit = self.unit_at(s)
+        if unit != self.strides[-1]:
+            raise PairError(
+                f"mask units of {self.model_name} must be one token in the end, a unit has {unit} pixels and a token {self.strides[-1]}: "
+                "SimMIM and MPP would work"
+            )
+        self._split(s, i)
+        return s + 1
+
+    def unit_at(self, stage: int) -> tuple[int, int]:
+        """The pixels of a mask unit that is counted in the tokens of this stage."""
+        assert self.mask_unit is not None
+        (rows, columns), (down, right) = self.mask_unit, self.strides[stage]
+        return rows * down, columns * right
+
+    def _first_mixing(self) -> tuple[int, int]:
+        """The stage and the number in it of the first layer in which tokens see one another."""
         for s, stage in enumerate(self.stages):
             assert isinstance(stage, Stage)
             if stage.transition is not None and _mixes(stage.transition):
                 raise self._needs_grid(f"stages.{s}.transition", "it moves tokens on the grid")
             for i, layer in enumerate(stage.layers):
                 if _mixes(layer):
-                    for later in range(s + 1, len(self.stages)):
-                        if self.stages[later].transition is not None:
-                            raise self._needs_grid(f"stages.{later}.transition", "it moves tokens on the grid")
-                    self._split(s, i)
-                    return s + 1
+                    return s, i
         raise self._needs_grid("no layer", "none holds an Attend, so there is no place to drop tokens before")
 
     def check_takes_dropped(self, at: int) -> None:
@@ -136,8 +168,9 @@ class Encoder(nn.Module):
                 raise self._needs_grid(step.name, str(error)) from error
 
     def _needs_grid(self, where: str, why: str) -> PairError:
+        units = "" if self.mask_unit is None else "MaskUnitMAE drops whole mask units, "
         return PairError(
-            f"MAE drops tokens, and {self.model_name} needs all of them ({where}: {why}): SimMIM and MPP keep them and would work"
+            f"MAE drops tokens, and {self.model_name} needs all of them ({where}: {why}): {units}SimMIM and MPP keep them and would work"
         )
 
     def _split(self, s: int, i: int) -> None:

@@ -94,9 +94,7 @@ class MAE(Pretrained, nn.Module):
         self.masking_ratio = masking_ratio
         self.norm_pix_loss = norm_pix_loss
         self.encoder = Encoder(encoder, channels=channels)
-        self.dropped_at = self.encoder.split_before_mixing()
-        self.encoder.check_takes_dropped(self.dropped_at)
-        self.patch_size = self.encoder.strides[self.dropped_at]
+        self.dropped_at, self.patch_size = self.split()
         self.decoder_embed = nn.Linear(self.encoder.dim, decoder_dim)
         self.mask_token = nn.Parameter(torch.empty(1, 1, decoder_dim))
         blocks = [
@@ -114,6 +112,12 @@ class MAE(Pretrained, nn.Module):
         nn.init.normal_(self.mask_token, std=0.02)
         for module in (self.decoder_embed, self.decoder, self.to_pixels):
             module.apply(_xavier_linear)
+
+    def split(self) -> tuple[int, tuple[int, int]]:
+        """The number of the stage before which tokens are dropped, which the encoder gets for it, and the pixels of what is dropped."""
+        at = self.encoder.split_before_mixing()
+        self.encoder.check_takes_dropped(at)
+        return at, self.encoder.strides[at]
 
     @property
     def image_size(self) -> tuple[int, int] | None:

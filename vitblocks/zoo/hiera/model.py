@@ -59,6 +59,9 @@ class Hiera(Model):
         pooling_block: what stages begin with, :class:`~vitblocks.zoo.hiera.ExpandingBlock` or
             :class:`~vitblocks.zoo.hiera.DoublingBlock`.
 
+    Attributes:
+        mask_unit: rows and columns of a mask unit's tokens in the first stage.
+
     Raises:
         ValueError: not as many ``dims``, ``heads`` or ``in_units`` as ``depths``, a stage without blocks, a width that does not divide into
             heads, or ``query_stride`` does not divide the mask units of a stage that attends in them.
@@ -134,6 +137,7 @@ class Hiera(Model):
             head=linear_head(dims[-1], num_classes),
             image_size=image_size,
         )
+        self.mask_unit = units[0]
         self.apply(trunc_normal_linear)
         self._scale_branches()
 

@@ -110,18 +110,28 @@ def _heads(attn: Any) -> int:
 
 def read_hf(build: Callable[..., Model], module: Any) -> Model:
     """transformers' HieraForImageClassification, or its HieraModel with a pooler."""
-    base, config = module.base_model, module.config
+    base = module.base_model
     refuse_unless(not base.embeddings.is_mae, module, "is_mae", True)
     refuse_unless(base.pooler is not None, module, "pooler", None)
+    first = base.encoder.stages[0].layers[0].layernorm_before
+    timm.same_norm(
+        module, {"encoder.stages.0.layers.0.layernorm_before": first, "pooler.layernorm": base.pooler.layernorm}
+    )
+    classes = 0 if base is module else transformers.classes(module, "classifier")
+    return read_hf_encoder(build, module, num_classes=classes)
+
+
+def read_hf_encoder(build: Callable[..., Model], module: Any, num_classes: int = 0) -> Model:
+    """What is below the pooler of transformers' Hieras, the encoder of its pre-training, too."""
+    base, config = module.base_model, module.config
     stages = [list(stage.layers) for stage in base.encoder.stages]
     layers = {
         f"encoder.stages.{s}.layers.{b}": block for s, stage in enumerate(stages) for b, block in enumerate(stage)
     }
     settings = timm.alike(module, layers, _hf_layer)
-    timm.same_norm(module, {"first": stages[0][0].layernorm_before, "pooler.layernorm": base.pooler.layernorm})
     return build(
         image_size=tuple(config.image_size),
-        num_classes=0 if base is module else transformers.classes(module, "classifier"),
+        num_classes=num_classes,
         **_stages(module, stages, [stage[0].attn.query_stride for stage in stages], "window_size"),
         window=tuple(config.masked_unit_size),
         query_stride=tuple(config.query_stride),
