@@ -37,6 +37,7 @@ from vitblocks import (
 from vitblocks.block import ResidualPostNormBlock
 from vitblocks.grid import num_prefix
 from vitblocks.norm import map_layer_norm
+from vitblocks.objectives import MaskUnitMAE
 from vitblocks.objectives.views import ColorAugmentation, RandomCrop
 from vitblocks.pool import PrefixMeanPool
 from vitblocks.position import (
@@ -131,6 +132,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
         num_classes=3,
     ),
     "MAE": lambda: MAE(vit(), decoder_dim=16, decoder_depth=1, decoder_heads=2),
+    "MaskUnitMAE": lambda: MaskUnitMAE(TINY["Hiera"].build(), decoder_dim=16, decoder_depth=1, decoder_heads=2),
     "MAE, other options": lambda: MAE(vit(pool="mean"), decoder_dim=8, decoder_depth=0, decoder_heads=2, channels=3),
     "SimMIM": lambda: SimMIM(vit(), mask_patch_size=16),
     "MPP": lambda: MPP(vit(), mean=(0.5, 0.5, 0.5), std=(1.0, 1.0, 1.0)),
