@@ -113,7 +113,7 @@ class Rotary2d(nn.Module):
         """
         angles = self.angles(grid, like)
         # The cosine does not see the sign, the sine takes it.
-        angles = rearrange([-angles, angles], f"two ... d -> {_PAIRS[self.pairs].joined}")
+        angles = rearrange(torch.stack([-angles, angles]), f"two ... d -> {_PAIRS[self.pairs].joined}")
         angles = F.pad(angles, (0, 0, tokens - angles.shape[-2], 0))
         return angles.cos(), angles.sin()
 
