@@ -92,3 +92,18 @@ def test_a_full_disk_is_one_line(processes: int, tmp_path: Path) -> None:
         assert found.stdout.count("\n") == 1
         assert found.returncode == 2
     assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_a_sharded_model_has_the_state_of_a_whole_one() -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--standalone",
+        "-m",
+        "tests.train.sharded",
+    ]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr

@@ -53,6 +53,7 @@ class Settings:
     teacher: str | None = None
     splits: str | None = None
     held_out: float = 0.2
+    split_seed: int = 0
     labels: int | None = None
     images: int | None = None
     classes: int | None = None
@@ -123,6 +124,7 @@ def train(
     held_out: Annotated[
         float | None, typer.Option(help="Share held out where the data has no part for it. [default: 0.2]")
     ] = None,
+    split_seed: Annotated[int | None, typer.Option(help="Which images those are. [default: 0]")] = None,
     labels: Annotated[int | None, typer.Option(help="Train on so many of the images only.")] = None,
     images: Annotated[
         int | None, typer.Option(min=1, help="How many images a stream has that does not say it.")
@@ -156,6 +158,7 @@ def train(
         "teacher": teacher,
         "splits": splits,
         "held_out": held_out,
+        "split_seed": split_seed,
         "labels": labels,
         "images": images,
         "classes": classes,
@@ -212,7 +215,7 @@ def _data(settings: Settings, seed: int, labelled: bool) -> Data:
     found = load_data(
         str(settings.data),
         held_out=settings.held_out,
-        seed=seed,
+        seed=settings.split_seed,
         labelled=labelled,
         splits=splits,
         count=settings.images,
@@ -260,14 +263,16 @@ def evaluate(
     data: Annotated[str, typer.Option("--data", "-d", help=f"The images: {DATA}.")],
     splits: Annotated[str | None, typer.Option(help="Of hf:NAME, two names; the second is what is asked.")] = None,
     held_out: Annotated[float, typer.Option(help="Share held out, as in training.")] = 0.2,
-    seed: Annotated[int, typer.Option(help="Which images are held out, as in training.")] = 0,
+    split_seed: Annotated[int, typer.Option(help="Which images those are, as in training.")] = 0,
     whole: Annotated[bool, typer.Option("--all", help="All images, those trained on as well.")] = False,
     batch: Annotated[int, typer.Option(min=1, help="Images at once.")] = 128,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Say how many images of those held out a model tells right."""
-    found = _data(Settings(data=data, splits=splits, held_out=0.0 if whole else held_out), seed, True)
+    found = _data(
+        Settings(data=data, splits=splits, held_out=0.0 if whole else held_out, split_seed=split_seed), 0, True
+    )
     images = found.train if found.held_out is None else found.held_out
     model = model_from(source, pretrained=True).eval()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

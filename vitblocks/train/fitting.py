@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..border import Preprocessing, preprocess
 from ..checkpoint import save, save_pretrained
 from ..checkpoint.files import write_whole
+from ..model import Model
 from ..recipe import describe
 from .data.images import Images
 from .data.reading import Reading
@@ -137,11 +138,13 @@ def fit(
     torch.manual_seed(seed_of(recipe.seed, "parts"))
     with prepared(model, recipe) as adapted:
         task = task_of(recipe, model, setting)
-        optimizer = _optimizer(recipe, task)
+        optimizer = optimizer_of(recipe, task)
         micro_batch_of(recipe, accelerator.num_processes)
         if teacher is not None:
             teacher.to(accelerator.device)
         task.model.to(accelerator.device)
+        # What accelerate wraps one by one where parameters are sharded (FSDP).
+        vars(task.module)["_no_split_modules"] = sorted({type(block).__name__ for block in _blocks(model)})
         steps = Steps(recipe, task, setting, train, accelerator, optimizer, workers)
         place = Folder(Path(folder), keep)
         begun = _on_one(accelerator, lambda: place.begin(recipe, resume))
@@ -155,6 +158,10 @@ def fit(
         if adapted is not None:
             adapted.merge_and_unload()
     return run.finished()
+
+
+def _blocks(model: nn.Module) -> list[nn.Module]:
+    return [block for _, block in model.blocks()] if isinstance(model, Model) else []
 
 
 def _check(recipe: Recipe, model: nn.Module, images: Images) -> None:
@@ -181,7 +188,8 @@ def preprocessing_for(model: nn.Module, recipe: Recipe) -> Preprocessing:
     return found
 
 
-def _optimizer(recipe: Recipe, task: Task) -> torch.optim.Optimizer:
+def optimizer_of(recipe: Recipe, task: Task) -> torch.optim.Optimizer:
+    """AdamW on what a task trains, in groups whose names and scales the schedule reads."""
     # A decay of 1 only to see which are decayed: the schedule sets the numbers.
     groups = parameter_groups(task.grouped, 1.0, layer_decay=recipe.layer_decay)
     for group in groups:
