@@ -1,0 +1,66 @@
+"""Train each new attention alone to give what the old one gave, all of them in one pass through the frozen model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..inspect.frames import evaluating
+from .loop import Outcome, Training, train
+from .watching import Seen, watching
+
+
+def align(
+    student: nn.Module,
+    teacher: nn.Module,
+    images: Tensor,
+    held_out: Tensor,
+    layers: Sequence[str],
+    how: Training,
+    path: Path | None = None,
+) -> Outcome:
+    """Align the outputs of layers on the teacher's own inputs (LoLCATs, arXiv:2410.10254, Section 3.2), without labels.
+
+    Each layer's loss is the mean squared error by the variance of its target, so that none drowns the others. Each keeps its weights of
+    the moment when it was best on the images held out. Layers run in evaluation: with the statistics that they have, without dropout.
+
+    Args:
+        student: its layers are changed in place.
+        teacher: the model as it was.
+        images, held_out: ``(B, channels, height, width)`` each.
+        layers: names of attentions that can give what the old ones gave.
+        how: how long, and how.
+        path: see :func:`~vitblocks.convert.loop.train`.
+
+    Returns:
+        scores by layer: the share of the target's variance that is left.
+    """
+    new = {name: student.get_submodule(name) for name in layers}
+    groups = {name: [p for p in layer.parameters() if p.requires_grad] for name, layer in new.items()}
+
+    def errors(part: Tensor) -> dict[str, Tensor]:
+        with torch.no_grad(), evaluating(teacher), watching(teacher, layers) as seen:
+            teacher(part)
+        return {name: unexplained(layer, seen[name]) for name, layer in new.items()}
+
+    def loss(places: Tensor) -> Tensor:
+        return torch.stack(list(errors(images[places]).values())).sum()
+
+    @torch.no_grad()
+    def score() -> dict[str, float]:
+        parts = held_out.split(how.batch)
+        found = [(errors(part), len(part)) for part in parts]
+        return {name: sum(float(e[name]) * n for e, n in found) / len(held_out) for name in new}
+
+    return train(groups, loss, score, len(images), how, path)
+
+
+def unexplained(layer: nn.Module, seen: Seen) -> Tensor:
+    """The squared error of a layer's output by the variance of what the old one gave."""
+    with evaluating(layer):
+        given = layer(seen.x, seen.grid)
+    centred = seen.y - seen.y.mean(dim=(0, 1), keepdim=True)
+    return (given - seen.y).square().sum() / centred.square().sum().clamp(min=1e-12)
