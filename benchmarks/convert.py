@@ -306,7 +306,8 @@ def main(given: Sequence[str] | None = None) -> int:
         for kind in KINDS[:3]:
             for name, plan in plans(report, kind.name).items():
                 (wanted if name.startswith("all") else naive)[name] = plan.changed
-        chosen = {n: a for n, a in wanted.items() if not options.rows or n.startswith(tuple(options.rows))}
+        asked = tuple(options.rows or [""])
+        chosen, naive = ({n: a for n, a in some.items() if n.startswith(asked)} for some in (wanted, naive))
         if not speed:
             speed = speeds(vit(options.speed_side).to(options.device).eval(), wanted, options.speed_side, 1)
             print(speed, flush=True)

@@ -36,6 +36,7 @@ from vitblocks.attention import (
     Windows,
 )
 from vitblocks.block import Block, Chain, ClassBlock, ParallelBlock, PostNormBlock, ResidualPostNormBlock
+from vitblocks.convert import NoMixing
 from vitblocks.embed import ConvDownsample, Downsample, InvertedResidual, OnMap, PatchMerging
 from vitblocks.feedforward import ConvFeedForward, EfficientChannelAttention, GatedMlp, Mlp, SqueezeExcite
 from vitblocks.grid import Grid, Size
@@ -318,6 +319,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
     "class token": (lambda: ClassToken(DIM, 2), {"adds": 2}),
     "registers": (lambda: RegisterToken(DIM, 3), {"adds": 3}),
     "mask token": (lambda: MaskToken(DIM), {}),
+    "no mixing": (lambda: NoMixing(DIM), {}),
 }
 
 
