@@ -112,4 +112,8 @@ ROWS: dict[str, Row] = {
     "timm: MaxViT, from TensorFlow": row("maxvit_tiny_tf_224", 224),
     "timm: XCiT": row("xcit_nano_12_p16_224", 224, sizes=((256, 256), (192, 256))),
     "timm: XCiT, patches of 8": row("xcit_nano_12_p8_224", 112, sizes=((128, 128), (96, 128))),
+    "timm: BEiT": each_size("beit_base_patch16_224", 64),
+    "timm: RoPE-ViT": any_size("vit_small_patch16_rope_224", 112),
+    "timm: RoPE-ViT, mixed": any_size("vit_small_patch16_rope_mixed_224", 112),
+    "timm: Hiera": row("hiera_tiny_224", 224, takes_size=False),
 }

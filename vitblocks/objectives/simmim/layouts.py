@@ -1,16 +1,19 @@
-"""Key maps of SimMIM around a ViT."""
+"""Key maps of SimMIM around a ViT or a Swin."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 
+from ...attention import WindowAttention
 from ...checkpoint.address import addresses
 from ...checkpoint.block import HF_BLOCK
 from ...checkpoint.rules import Computed, KeyMap, Rule, Table, within
 from ...checkpoint.transforms import Compose, Functions, Reorder
 from ...zoo.beit.layouts import own_bias, shared_bias, table_index
+from ...zoo.swin import layouts as swin
 
 if TYPE_CHECKING:
     from .objective import SimMIM
@@ -53,8 +56,22 @@ def _shared_bias(model: SimMIM) -> Table:
     return (*rules, *(Computed(index, at=f"{copy}.pairs", function=table_index) for copy in copies[:1]))
 
 
+def _swin(model: SimMIM) -> Table:
+    """The authors' SimMIM of a SwinTransformerForSimMIM, whose backbone has the names of their Swin."""
+    rules = [rule for rule in swin.OFFICIAL if isinstance(rule, Rule)]
+    computed = [
+        replace(entry, theirs=f"encoder.{entry.theirs}", at=entry.at and f"encoder.{entry.at}")
+        for entry in swin.OFFICIAL
+        if isinstance(entry, Computed)
+    ]
+    mask = Rule("encoder.mask_token", "mask_token")
+    return (mask, *within("encoder", "encoder", rules), *computed, *_decoder(model))
+
+
 def official(model: SimMIM) -> Table:
-    """The authors' SimMIM of a VisionTransformerForSimMIM: relative biases in every block, or shared by all."""
+    """The authors' SimMIM of a VisionTransformerForSimMIM: relative biases in every block, or shared by all; or of their Swin."""
+    if any(isinstance(part, WindowAttention) for part in model.modules()):
+        return _swin(model)
     return (
         Rule("encoder.cls_token", "encoder.stages.0.class_token.token"),
         Rule("encoder.pos_embed", "encoder.stages.0.learned_position.table"),
