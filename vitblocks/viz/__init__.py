@@ -15,17 +15,20 @@ except ModuleNotFoundError as error:
         "vitblocks.viz needs matplotlib: pip install 'vitblocks[viz]'", name="matplotlib"
     ) from error
 
+from .features import feature_picture, principal_colours
 from .maps import class_attention_picture, gradient_rollout_picture, head_grid, overlay, rollout_picture
 from .stages import stage_diagram
 from .tokens import kept_tokens_picture, mask_picture
 
 __all__ = [
     "class_attention_picture",
+    "feature_picture",
     "gradient_rollout_picture",
     "head_grid",
     "kept_tokens_picture",
     "mask_picture",
     "overlay",
+    "principal_colours",
     "rollout_picture",
     "stage_diagram",
 ]
