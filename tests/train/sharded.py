@@ -21,7 +21,7 @@ from .worker import images, model
 def trained(shard: bool, steps: int, start: dict[str, torch.Tensor] | None = None) -> dict[str, torch.Tensor]:
     """What training keeps after some steps."""
     recipe = Recipe(batch=8)
-    task = task_of(recipe, model(recipe), Setting(preprocessing=None, steps_per_epoch=6))  # type: ignore[arg-type]
+    task = task_of(recipe, model(recipe), Setting(preprocessing=None, steps_per_epoch=6))
     if shard:
         mesh = init_device_mesh("cpu", (dist.get_world_size(),))
         net: Any = task.model

@@ -155,7 +155,7 @@ def test_nan_says_where_it_began(tmp_path: Path) -> None:
     assert len(losses(tmp_path)) == 7
 
 
-def test_broken_images_are_counted(tmp_path: Path) -> None:
+def test_broken_images_are_told_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     image = pytest.importorskip("PIL.Image")
     paths = []
     for i in range(12):
@@ -167,6 +167,7 @@ def test_broken_images_are_counted(tmp_path: Path) -> None:
     result = fit(model(recipe), (data, data), recipe, folder=tmp_path / "run")
     assert len(result.broken) == 1
     assert "4.png" in result.broken[0]
+    assert caplog.text.count("another takes its place") == 1
     assert result.evaluation is not None
     assert len(result.evaluation.labels) == 11
 

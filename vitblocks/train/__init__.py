@@ -2,10 +2,11 @@
 
 from .data import Images, Labelled, load_data
 from .evaluating import Evaluation, evaluate
-from .fitting import Result, fit
+from .fitting import fit
 from .groups import parameter_groups
 from .presets import PRESETS, Preset, preset
 from .recipe import Recipe
+from .result import Result
 from .stopping import NotFinite, Stopped
 from .watching import Bar, TensorBoard, Watcher
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from ..checkpoint.files import write_whole
 from ..inspect.overview import attention_overview
 from .evaluating import Evaluation
-from .fitting import Result
 from .keeping import METRICS, RECIPE
+from .result import Result
 
 WORST = 10
 MOST_CLASSES = 40

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from math import inf, isfinite
 from time import perf_counter
@@ -25,6 +26,8 @@ from .tracing import Origin, not_finite_gradients
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+LOGGER = logging.getLogger("vitblocks.train")
 
 
 class Steps:
@@ -94,8 +97,7 @@ class Steps:
             self.module.train()
             rate = set_rates(self.optimizer, self.recipe, step, self.steps)
             given = [next(batches) for _ in range(share)]
-            for words in (words for batch in given for words in batch.broken):
-                self.broken.add(words)
+            self._note(words for batch in given for words in batch.broken)
             loss, signal = self._agreed(self._backward(step, given), asked.signal)
             if not isfinite(loss):
                 raise NotFinite(self._where(step, given, f"the loss is {loss}"))
@@ -109,6 +111,13 @@ class Steps:
                 self.average.update(step)
             record = {"step": step + 1, "loss": loss, "lr": rate, "norm": norm, "seconds": perf_counter() - began}
             yield {**record, **({"signal": signal} if signal else {})}
+
+    def _note(self, broken: Iterable[str]) -> None:
+        """Say of each image that cannot be read, once."""
+        for words in broken:
+            if words not in self.broken:
+                self.broken.add(words)
+                LOGGER.warning("cannot read %s; another takes its place", words)
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """The loss of images as bytes, without augmentation."""
