@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint docs docs-serve clean
+.PHONY: demo test test-slow lint docs docs-serve release-check clean
 
 # The environment is made once and again when what it holds changes.
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -38,6 +38,10 @@ docs: $(DOCS_VENV)/.ready
 
 docs-serve: docs
 	$(DOCS_VENV)/bin/python -m http.server --directory site 8000
+
+# Builds and installs what is published; downloads PyTorch for every environment.
+release-check: $(VENV)/.ready
+	$(BIN)/python -m tests.release
 
 clean:
 	rm -rf $(VENV) $(DOCS_VENV) site docs/generated demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache
