@@ -209,6 +209,8 @@ POSITIONED: dict[str, Callable[[], nn.Module]] = {
     "windows, log-spaced bias": lambda: LocalWindowAttention(
         DIM, HEADS, window=(2, 3), shift=1, position_bias=LogSpacedBias(HEADS, 6, span=None, limit=None)
     ),
+    "global, normed": lambda: GlobalAttention(DIM, HEADS, qk_norm=LayerNorm),
+    "global, mixed rotary": lambda: GlobalAttention(DIM, HEADS, rotary=Rotary2d(HEAD_DIM, mixed_heads=HEADS)),
     "global, rotary": lambda: GlobalAttention(DIM, HEADS, rotary=Rotary2d(HEAD_DIM)),
     "global, rotary of halves": lambda: GlobalAttention(
         DIM, HEADS, rotary=Rotary2d(HEAD_DIM, pairs="halves", coordinates="centre")

@@ -193,6 +193,7 @@ EXACT: dict[str, tuple[Build, type[Attention], dict[str, Any]]] = {
         {"window": 4, "position_bias": DynamicBias(HEADS, 4)},
     ),
     "bias kept": (lambda: GlobalAttention(DIM, HEADS, position_bias=bias()), TalkingHeadsAttention, {}),
+    "normed queries kept": (lambda: GlobalAttention(DIM, HEADS, qk_norm=LayerNorm), TalkingHeadsAttention, {}),
     "rotary kept": (lambda: GlobalAttention(DIM, HEADS, rotary=Rotary2d(8)), TalkingHeadsAttention, {}),
     "head_dim kept": (lambda: GlobalAttention(DIM, HEADS, head_dim=5), TalkingHeadsAttention, {}),
     "value_dim kept": (lambda: GlobalAttention(DIM, HEADS, value_dim=5), ConvProjectionAttention, {"kv_stride": 1}),

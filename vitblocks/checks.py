@@ -164,7 +164,7 @@ _KINDS: dict[Check, str] = {
     """,
     check_callable: """
         norm activation linear gate token_layer stem regions resize augment_fn augment_fn2 augment_local projection_norm decoder_norm
-        decoder_activation neck_norm bias_factory pooling_block positions_rotary conv_block partitions
+        decoder_activation neck_norm bias_factory pooling_block positions_rotary conv_block partitions qk_norm
     """,
     check_number: "branch_weight scale attn_scale layer_scale init init_weight weight_scale rescale mean",
 }

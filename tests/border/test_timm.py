@@ -28,7 +28,7 @@ VIT: dict[str, dict[str, Any]] = {
     "no head": {"num_classes": 0},
     "mean of the patches": {"global_pool": "avg"},
     "mean without class token": {"global_pool": "avg", "class_token": False},
-    "rectangle": {"img_size": (32, 48)},
+    "rectangle, queries and keys normed": {"img_size": (32, 48), "qk_norm": True},
     "layer scale, no bias of qkv": {"init_values": 1e-2, "qkv_bias": False},
     "tanh GELU, another epsilon": {"act_layer": "gelu_tanh", "norm_layer": "layernorm"},
     "mean of normed tokens": {"global_pool": "avg", "fc_norm": False, "reg_tokens": 1},
@@ -95,7 +95,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
         {"global_pool": "map"},
         "prefix tokens with global_pool = 'map' = 1",
     ),
-    "queries normed": ("vision_transformer.VisionTransformer", {"qk_norm": True}, "blocks.0.attn.q_norm"),
+    "attention normed": ("vision_transformer.VisionTransformer", {"scale_attn_norm": True}, "blocks.0.attn.norm"),
     "normed before": (
         "vision_transformer.VisionTransformer",
         {"pre_norm": True, "global_pool": "avg"},

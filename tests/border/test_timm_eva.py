@@ -77,6 +77,7 @@ EVA: dict[str, dict[str, Any]] = {
         "drop_path_rate": 0.3,
         "pos_drop_rate": 0.1,
     },
+    "queries and keys normed": {"qk_norm": True, "norm_layer": EPS},
     "rotary": ROTARY,
     "rotary, counted in places": {"use_rot_pos_emb": True, "rope_temperature": 50.0, "rope_rotate_half": True},
     "gated, any size": {**GATED, "dynamic_img_size": True},
@@ -162,7 +163,6 @@ def test_relative_positions_are_resized_as_timm_does_it() -> None:
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "queries normed": ({"qk_norm": True}, "blocks.0.attn.q_norm"),
     "a bias of keys": ({"attn_type": "rope", **ROTARY, "global_pool": "token"}, "pos_embed of the class token"),
     "a bias of keys without rotary positions": ({"attn_type": "rope"}, "blocks.0.attn = 'AttentionRope'"),
     "mixed frequencies beside a class token's position": (

@@ -188,7 +188,7 @@ def test_nested_keys_are_read_one_by_one() -> None:
 
 def test_command_names_a_key_that_it_cannot_honour(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     raw = json.loads((FOLDER / "vit.json").read_text())
-    raw["config"]["qk_norm"] = True
+    raw["config"]["scale_attn_norm"] = True
     (tmp_path / "asked.json").write_text(json.dumps(raw))
     assert check(str(tmp_path / "asked.json")) == 2
-    assert "config.qk_norm is True" in capsys.readouterr().err
+    assert "config.scale_attn_norm is True" in capsys.readouterr().err

@@ -73,6 +73,7 @@ def dino(**options: Any) -> Dino:
 MODELS: dict[str, Callable[[], nn.Module]] = {
     **{name: tiny.build for name, tiny in TINY.items()},
     "ViT, other options": lambda: vit(pool="mean", drop_path=0.1, dropout=0.1, embed=LinearEmbed((8, 8), 16)),
+    "ViT, queries and keys normed": lambda: vit(qk_norm=layer_norm(1e-5)),
     "ViT, positions as timm": lambda: vit(resize=resize_table_as_timm),
     "ViT, bilinear positions": lambda: vit(resize=partial(resize_table, mode="bilinear")),
     "ViT, positions as DINO": lambda: vit(resize=resize_table_as_dino),

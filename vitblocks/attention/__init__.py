@@ -1,16 +1,7 @@
 """Attention kinds: a geometry that gathers tokens, and an :class:`Attend` that turns q, k, v into values."""
 
 from .attend import Attend, SoftmaxAttend
-from .base import (
-    Attention,
-    AttentionOptions,
-    CrossAttention,
-    CrossAttentionOptions,
-    HeadOptions,
-    MixedHeadOptions,
-    SelfAttention,
-    SelfAttentionOptions,
-)
+from .base import Attention, CrossAttention, SelfAttention
 from .class_attention import ClassAttention
 from .conv_projection import ConvProjectionAttention
 from .cosine import CosineAttend
@@ -18,6 +9,14 @@ from .cross_covariance import CrossCovarianceAttend, CrossCovarianceAttention
 from .global_attention import GlobalAttention
 from .kernel import KernelAttend
 from .local_window import DilatedWindowAttention, LocalWindowAttention, WindowAttention
+from .options import (
+    AttentionOptions,
+    CrossAttentionOptions,
+    HeadOptions,
+    MixedHeadOptions,
+    SelfAttentionOptions,
+)
+from .qk_norm import QKNorm
 from .qv_bias import QVBiasLinear
 from .re_attention import ReAttend, ReAttention
 from .reduced import ReducedAttention
@@ -44,6 +43,7 @@ __all__ = [
     "LocalWindowAttention",
     "MixedHeadOptions",
     "Partition",
+    "QKNorm",
     "QVBiasLinear",
     "ReAttend",
     "ReAttention",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from einops import rearrange
 from torch import Tensor, nn
@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from ..checks import check_int
 from ..contract import require_module
 from ..grid import Grid
+from ..norm import NormFactory
 from .attend import Attend, SoftmaxAttend, add_bias
+from .qk_norm import QKNorm
 
 if TYPE_CHECKING:
     from ..inspect.places import Call, Pair
@@ -52,45 +54,6 @@ def _require_parts(**parts: nn.Module | None) -> None:
 def reads_queries(position_bias: nn.Module | None) -> bool:
     """Whether a position bias is called with the queries, too."""
     return bool(getattr(position_bias, "reads_queries", False))
-
-
-class HeadOptions(TypedDict, total=False):
-    """Keywords of every attention kind; what they mean stands at :class:`Attention`."""
-
-    head_dim: int | None
-    position_bias: nn.Module | None
-    dropout: float
-
-
-class AttentionOptions(HeadOptions, total=False):
-    """Keywords of :class:`Attention`."""
-
-    value_dim: int | None
-    proj: nn.Module | None
-    attend: Attend | None
-
-
-class CrossAttentionOptions(HeadOptions, total=False):
-    """Keywords of :class:`CrossAttention`."""
-
-    qkv_bias: bool
-    attend: Attend | None
-
-
-class MixedHeadOptions(HeadOptions, total=False):
-    """Keywords of :class:`SelfAttention` for kinds that bring an :class:`Attend` of their own."""
-
-    value_dim: int | None
-    qkv: nn.Module | None
-    qkv_bias: bool
-    rotary: nn.Module | None
-    proj: nn.Module | None
-
-
-class SelfAttentionOptions(MixedHeadOptions, total=False):
-    """Keywords of :class:`SelfAttention`."""
-
-    attend: Attend | None
 
 
 Steps: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
@@ -209,6 +172,7 @@ class SelfAttention(Attention):
     Args:
         qkv: a finished module ``dim -> heads * (2 * head_dim + value_dim)``; a Linear if None.
         qkv_bias: whether that Linear has a bias.
+        qk_norm: factory of norms of queries and keys (:class:`~vitblocks.attention.QKNorm`), before all else; None for none.
         rotary: a part called as ``rotary(q, k, grid) -> (q, k)`` before the products.
         dim, heads, head_dim, value_dim, proj, attend, position_bias, dropout: see :class:`Attention`.
     """
@@ -224,6 +188,7 @@ class SelfAttention(Attention):
         value_dim: int | None = None,
         qkv: nn.Module | None = None,
         qkv_bias: bool = True,
+        qk_norm: NormFactory | None = None,
         rotary: nn.Module | None = None,
         proj: nn.Module | None = None,
         attend: Attend | None = None,
@@ -243,17 +208,18 @@ class SelfAttention(Attention):
         _require_parts(qkv=qkv, rotary=rotary)
         width = heads * (2 * self.head_dim + self.value_dim)
         self.qkv = nn.Linear(dim, width, bias=qkv_bias) if qkv is None else qkv
+        self.qk_norm = None if qk_norm is None else QKNorm(self.head_dim, qk_norm)
         self.rotary = rotary
 
     def split_qkv(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Tokens ``(..., n, dim)`` as q, k, v ``(..., heads, n, d)``, before any rotary position."""
+        """Tokens ``(..., n, dim)`` as q, k, v ``(..., heads, n, d)``, normed if they are, before any rotary position."""
         qkv = self.qkv(tokens)
         if self.value_dim == self.head_dim:
             q, k, v = rearrange(qkv, "... n (three h d) -> three ... h n d", three=3, h=self.heads)
-            return q, k, v
-        widths = [self.heads * self.head_dim, self.heads * self.head_dim, self.heads * self.value_dim]
-        q, k, v = (split_heads(part, self.heads) for part in qkv.split(widths, dim=-1))
-        return q, k, v
+        else:
+            widths = [self.heads * self.head_dim, self.heads * self.head_dim, self.heads * self.value_dim]
+            q, k, v = (split_heads(part, self.heads) for part in qkv.split(widths, dim=-1))
+        return (q, k, v) if self.qk_norm is None else (*self.qk_norm(q, k), v)
 
     def turn(self, q: Tensor, k: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
         """Queries and keys with their rotary positions, if there are any; the last ``prod(grid)`` of each lie on ``grid``."""

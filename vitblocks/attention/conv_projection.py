@@ -13,7 +13,8 @@ from ..norm import identity_norm
 from ..prefix import join_prefix
 from ..registry import part
 from .attend import SoftmaxAttend
-from .base import Attention, AttentionOptions, Steps, split_heads
+from .base import Attention, Steps, split_heads
+from .options import AttentionOptions
 
 if TYPE_CHECKING:
     from ..inspect.places import Call, Pair

@@ -13,7 +13,8 @@ from typing_extensions import Unpack
 from ..grid import Grid
 from ..registry import part
 from .attend import Attend
-from .base import MixedHeadOptions, SelfAttention, check_heads
+from .base import SelfAttention, check_heads
+from .options import MixedHeadOptions
 
 if TYPE_CHECKING:
     from ..inspect.places import Call, Pair
@@ -53,7 +54,7 @@ class CrossCovarianceAttention(SelfAttention):
         attn_dropout: on the weights.
         position_bias, rotary: None.
         value_dim: that of keys, which is what None is.
-        dim, heads, head_dim, qkv, qkv_bias, proj, dropout: see :class:`~vitblocks.attention.SelfAttention`.
+        dim, heads, head_dim, qkv, qkv_bias, qk_norm, proj, dropout: see :class:`~vitblocks.attention.SelfAttention`.
 
     Raises:
         ValueError: for a position bias or rotary positions, which are of tokens, or values of another width than keys.

@@ -13,7 +13,8 @@ from typing_extensions import Unpack
 from ..grid import Grid, Size, require_no_prefix, split_prefix
 from ..registry import part
 from .attend import add_bias
-from .base import SelfAttention, SelfAttentionOptions, Steps, merge_heads, split_heads
+from .base import SelfAttention, Steps, merge_heads, split_heads
+from .options import SelfAttentionOptions
 from .windows import DilatedWindows, Padding, Partition, ShiftedWindows, Windows
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class WindowAttention(SelfAttention):
 
     Args:
         windows: a :class:`~vitblocks.attention.windows.Partition`, such as ``Windows(7)``.
-        head_dim, value_dim, qkv, qkv_bias, rotary, proj, attend, position_bias, dropout: see
+        head_dim, value_dim, qkv, qkv_bias, qk_norm, rotary, proj, attend, position_bias, dropout: see
             :class:`~vitblocks.attention.SelfAttention`.
 
     Raises:
@@ -110,7 +111,7 @@ class LocalWindowAttention(WindowAttention):
         window: size of a window, an int or a (height, width).
         shift: how far the windows are shifted; 0 for not at all.
         padding: what becomes of the padding to whole windows, ``"masked"`` or ``"attended"``.
-        head_dim, value_dim, qkv, qkv_bias, rotary, proj, attend, position_bias, dropout: see
+        head_dim, value_dim, qkv, qkv_bias, qk_norm, rotary, proj, attend, position_bias, dropout: see
             :class:`~vitblocks.attention.SelfAttention`.
     """
 
@@ -135,7 +136,7 @@ class DilatedWindowAttention(WindowAttention):
 
     Args:
         window, dilation, padding: see :class:`~vitblocks.attention.DilatedWindows`.
-        head_dim, value_dim, qkv, qkv_bias, rotary, proj, attend, position_bias, dropout: see
+        head_dim, value_dim, qkv, qkv_bias, qk_norm, rotary, proj, attend, position_bias, dropout: see
             :class:`~vitblocks.attention.SelfAttention`.
     """
 

@@ -10,8 +10,8 @@ from typing_extensions import Unpack
 from ..norm import identity_norm
 from ..registry import part
 from .attend import Attend, fold_groups, hide_keys
-from .base import MixedHeadOptions
 from .global_attention import GlobalAttention
+from .options import MixedHeadOptions
 from .talking_heads import HeadMix
 
 
@@ -68,7 +68,7 @@ class ReAttention(GlobalAttention):
     Args:
         attn_dropout: on the attention weights.
         weight_scale, init_std: see :class:`ReAttend`.
-        head_dim, value_dim, qkv, qkv_bias, rotary, proj, position_bias, dropout: see
+        head_dim, value_dim, qkv, qkv_bias, qk_norm, rotary, proj, position_bias, dropout: see
             :class:`~vitblocks.attention.SelfAttention`.
     """
 

@@ -14,7 +14,8 @@ from ..grid import Grid, Size, image_grid, num_prefix, split_prefix, to_map, to_
 from ..norm import NormFactory, layer_norm
 from ..prefix import join_prefix
 from ..registry import part
-from .base import CrossAttention, CrossAttentionOptions, Steps
+from .base import CrossAttention, Steps
+from .options import CrossAttentionOptions
 
 if TYPE_CHECKING:
     from ..inspect.places import Call, Pair

@@ -9,8 +9,8 @@ from typing_extensions import Unpack
 
 from ..registry import part
 from .attend import Attend, as_bias, fold_groups, hide_keys
-from .base import MixedHeadOptions
 from .global_attention import GlobalAttention
+from .options import MixedHeadOptions
 
 
 @part
@@ -81,7 +81,7 @@ class TalkingHeadsAttention(GlobalAttention):
     Args:
         attn_dropout: on the attention weights.
         init_std: the start of the mixes, see :class:`TalkingHeadsAttend`.
-        head_dim, value_dim, qkv, qkv_bias, rotary, proj, position_bias, dropout: see
+        head_dim, value_dim, qkv, qkv_bias, qk_norm, rotary, proj, position_bias, dropout: see
             :class:`~vitblocks.attention.SelfAttention`.
     """
 

@@ -88,6 +88,13 @@ def attention(
     }
 
 
+def qk_norm(module: nn.Module, name: str, theirs: Any) -> NormFactory | None:
+    """The factory of an attention's norms of queries and keys; None of none."""
+    if isinstance(theirs.q_norm, nn.Identity) and isinstance(theirs.k_norm, nn.Identity):
+        return None
+    return same_norm(module, {f"{name}.{part}": getattr(theirs, part) for part in ("q_norm", "k_norm")})
+
+
 def block(
     module: nn.Module,
     name: str,

@@ -12,7 +12,14 @@ from .transforms import Concat, Inverted
 if TYPE_CHECKING:
     from ..model import Model
 
+QK_NORM: tuple[Rule, ...] = (
+    Rule("attn.q_norm.{p}", "attn.qk_norm.q.{p}"),
+    Rule("attn.k_norm.{p}", "attn.qk_norm.k.{p}"),
+)
+"""Norms of queries and keys, as timm has them."""
+
 TIMM_BLOCK: tuple[Rule, ...] = (
+    *QK_NORM,
     Rule("ls1.gamma", "shortcut1.scale.weight"),
     Rule("ls2.gamma", "shortcut2.scale.weight"),
     Rule("{p}", "{p}"),

@@ -60,13 +60,17 @@ def keep_attend(old: Attention, new: Attention, options: Options) -> None:
 
 
 def keep_positions(old: Attention, new: Attention, options: Options) -> None:
-    """Position parts that mean the same in the new attention."""
+    """Position parts, and norms of queries and keys, that mean the same in the new attention."""
     same = old.steps is not None and old.steps == new.steps
     if "position_bias" not in options and same and (new.gives_queries or not reads_queries(old.position_bias)):
         new.position_bias = deepcopy(old.position_bias)
-    # Rotations depend on offsets alone and have no size of their own, but for the heads of mixed ones.
-    if "rotary" in options or not (isinstance(old, SelfAttention) and isinstance(new, SelfAttention)):
+    if not (isinstance(old, SelfAttention) and isinstance(new, SelfAttention)):
         return
+    if "qk_norm" not in options and old.head_dim == new.head_dim:
+        new.qk_norm = deepcopy(old.qk_norm)
+    if "rotary" in options:
+        return
+    # Rotations depend on offsets alone and have no size of their own, but for the heads of mixed ones.
     if new.among_tokens and getattr(old.rotary, "mixed_heads", None) in (None, new.heads):
         new.rotary = deepcopy(old.rotary)
 

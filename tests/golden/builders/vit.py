@@ -29,7 +29,7 @@ def timm_sizes(config: Config) -> dict[str, Any]:
 
 def timm_tower(config: Config) -> dict[str, Any]:
     """The sizes and blocks of timm's VisionTransformer, whatever its tokens, positions and pool are."""
-    for absent in ("qk_norm", "scale_attn_norm", "scale_mlp_norm"):
+    for absent in ("scale_attn_norm", "scale_mlp_norm"):
         config.only(absent, False)
     for present in ("proj_bias", "final_norm"):
         config.only(present, True)
@@ -51,6 +51,7 @@ def timm_tower(config: Config) -> dict[str, Any]:
         "qkv_bias": config.get("qkv_bias", True),
         "resize": ANTIALIASED,
         "norm": timm_norm(config),
+        "qk_norm": timm_norm(config) if config.get("qk_norm", False) else None,
         "activation": config.activation("act_layer"),
         "layer_scale": config.get("init_values"),
         **timm_feedforward(config),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...checkpoint.address import addresses
-from ...checkpoint.block import HF_BLOCK
+from ...checkpoint.block import HF_BLOCK, QK_NORM
 from ...checkpoint.rules import Computed, KeyMap, Rule, Table, within
 from ...checkpoint.transforms import Concat, Functions, Tied
 from ...position import ClassRelativeBias
@@ -75,6 +75,7 @@ def _mask(model: BEiT, theirs: str) -> Rule | Computed:
 def timm(model: BEiT) -> Table:
     """timm's Beit; the authors' code of BEiT and BEiT v2 has the same names."""
     block = (
+        *QK_NORM,
         *FUSED,
         own_bias("attn.relative_position_bias_table"),
         Rule("gamma_1", "shortcut1.scale.weight"),

@@ -61,7 +61,7 @@ class BEiT(Model):
         activation: factory of the feed-forward's activation.
         layer_scale: starting value of a learned scale for each channel of every residual branch; None for none.
         resize: how absolute positions are resized for another image.
-        head_dim, dropout, attn_dropout, feedforward: see :class:`~vitblocks.EVA`.
+        head_dim, qk_norm, dropout, attn_dropout, feedforward: see :class:`~vitblocks.EVA`.
 
     Raises:
         ValueError: ``image_size`` does not divide into patches, ``dim`` not into heads, or ``pool`` is unknown.

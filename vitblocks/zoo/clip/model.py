@@ -45,7 +45,8 @@ class CLIP(Model):
         activation: QuickGELU for the weights of OpenAI and MetaCLIP, nn.GELU for those of LAION.
         layer_scale: starting value of a learned scale for each channel of every residual branch; None for none.
         resize: how positions are resized for another image.
-        head_dim, qkv_bias, dropout, attn_dropout, feedforward: see :class:`~vitblocks.ViT` and :func:`~vitblocks.zoo.vit.vit_blocks`.
+        head_dim, qk_norm, qkv_bias, dropout, attn_dropout, feedforward: see :class:`~vitblocks.ViT` and
+            :func:`~vitblocks.zoo.vit.vit_blocks`.
 
     Raises:
         ValueError: ``image_size`` does not divide into patches, or ``dim`` not into heads.

@@ -42,7 +42,7 @@ class DeiT3(Model):
         embed: a finished embedder in place of the patch convolution.
         layer_scale: starting value of a learned scale for each channel of every residual branch; None for none.
         resize: how positions are resized for another image.
-        head_dim, qkv_bias, dropout, attn_dropout, feedforward, activation: see :class:`~vitblocks.ViT` and
+        head_dim, qk_norm, qkv_bias, dropout, attn_dropout, feedforward, activation: see :class:`~vitblocks.ViT` and
             :func:`~vitblocks.zoo.vit.vit_blocks`.
 
     Raises:

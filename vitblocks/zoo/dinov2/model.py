@@ -55,7 +55,7 @@ class DINOv2(Model):
         layer_scale: starting value of a learned scale for each channel of every residual branch; None for none.
         resize: how positions are resized for another image. The paper's code does it as that of DINO did, and with registers antialiased:
             ``partial(resize_table, antialias=True)``.
-        head_dim, qkv_bias, dropout, attn_dropout, activation: see :class:`~vitblocks.ViT`.
+        head_dim, qk_norm, qkv_bias, dropout, attn_dropout, activation: see :class:`~vitblocks.ViT`.
         feedforward: class of the feed-forward: :class:`~vitblocks.Mlp`, or for SwiGLU (the giant one) :class:`~vitblocks.GatedMlp` with
             ``activation=nn.SiLU``.
 

@@ -48,7 +48,7 @@ class DINOv3(Model):
         activation: factory of the feed-forward's activation.
         layer_scale: starting value of a learned scale for each channel of every residual branch; None for none.
         base: of the rotary positions' frequencies.
-        head_dim, dropout, attn_dropout: see :class:`~vitblocks.ViT`.
+        head_dim, qk_norm, dropout, attn_dropout: see :class:`~vitblocks.ViT`.
         feedforward: class of the feed-forward: :class:`~vitblocks.Mlp`, or :class:`~vitblocks.GatedMlp` with ``activation=nn.SiLU``.
 
     Raises:

@@ -43,7 +43,7 @@ class DistillableViT(vit.ViT):
 
     Args:
         image_size, patch_size, num_classes, dim, depth, heads, mlp_dim, channels, dropout, emb_dropout, head_dim, attn_dropout, drop_path,
-            qkv_bias, norm, embed, activation, layer_scale, resize, prefix_positions: see :class:`~vitblocks.zoo.vit.ViT`.
+            qkv_bias, norm, embed, activation, layer_scale, resize, prefix_positions, qk_norm: see :class:`~vitblocks.zoo.vit.ViT`.
         pool: ``"cls"`` alone.
     """
 

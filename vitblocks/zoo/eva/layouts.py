@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from ...checkpoint.block import PACKED_GATE
+from ...checkpoint.block import PACKED_GATE, QK_NORM
 from ...checkpoint.rules import KeyMap, Rule, Table, within
 from ...checkpoint.transforms import Concat
 from ...feedforward import GatedMlp
@@ -35,6 +35,7 @@ def eva(model: Model, *, separate_qkv: bool, separate_gate: bool) -> Table:
     gated = any(isinstance(part, GatedMlp) for part in model.modules())
     biased = any(key.endswith("qkv.linear.weight") for key in model.state_dict())
     block = (
+        *QK_NORM,
         *((SEPARATE if separate_qkv else FUSED) if biased else ()),
         *((gate if separate_gate else PACKED_GATE) if gated else ()),
         Rule("attn.norm.{p}", "attn.proj.0.{p}"),

@@ -54,7 +54,7 @@ class EVA(Model):
         activation: factory of the feed-forward's activation.
         layer_scale: starting value of a learned scale for each channel of every residual branch; None for none.
         resize: how positions are resized for another image.
-        head_dim, dropout, attn_dropout: see :class:`~vitblocks.ViT`.
+        head_dim, qk_norm, dropout, attn_dropout: see :class:`~vitblocks.ViT`.
         feedforward: class of the feed-forward: :class:`~vitblocks.Mlp`, or :class:`~vitblocks.GatedMlp` with ``activation=nn.SiLU``, for
             the larger ones of EVA-02 with an inner norm: ``partial(GatedMlp, norm=LayerNorm)``.
 

@@ -183,8 +183,7 @@ def _block(module: nn.Module, name: str, theirs: Any) -> dict[str, Any]:
 def _attention(module: nn.Module, name: str, theirs: Any) -> dict[str, Any]:
     kind = type(theirs).__name__
     refuse_unless(kind in ("EvaAttention", "AttentionRope"), module, name, kind)
-    for part in ("q_norm", "k_norm", "gate"):
-        timm.refuse_identity(module, f"{name}.{part}", getattr(theirs, part, None))
+    timm.refuse_identity(module, f"{name}.gate", getattr(theirs, "gate", None))
     refuse_unless(theirs.proj.bias is not None, module, f"bias of {name}.proj", None)
     separate = theirs.qkv is None
     bias = theirs.q_proj.bias if separate else theirs.qkv.bias if kind == "AttentionRope" else theirs.q_bias
@@ -193,6 +192,7 @@ def _attention(module: nn.Module, name: str, theirs: Any) -> dict[str, Any]:
         "heads": theirs.num_heads,
         "head_dim": theirs.proj.in_features // theirs.num_heads,
         "attn": kind,
+        "qk_norm": timm.qk_norm(module, name, theirs),
         "separate": separate,
         "qkv_bias": bias is not None,
         "attn_norm": None if isinstance(theirs.norm, nn.Identity) else norm_of(theirs.norm),

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from ...attention.attend import Attend
-from ...attention.base import Attention, HeadOptions, split_heads
+from ...attention.base import Attention, split_heads
+from ...attention.options import HeadOptions
 from ...checks import check_words
 from ...grid import Grid, Size, image_grid, length, require_no_prefix, to_pair
 from ...head import linear_head

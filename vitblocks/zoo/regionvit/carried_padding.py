@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from ...attention.attend import mask_bias
-from ...attention.base import SelfAttentionOptions
+from ...attention.options import SelfAttentionOptions
 from ...attention.windows import Windows, round_up
 from ...grid import Grid, Size, image_grid, num_prefix, split_prefix, to_pair
 from ...registry import part
@@ -129,7 +129,7 @@ class PaddedRegionalAttention(RegionalAttention):
 
     Args:
         window: size of a region, an int or a (height, width).
-        head_dim, value_dim, qkv, qkv_bias, rotary, proj, attend, position_bias, dropout: see
+        head_dim, value_dim, qkv, qkv_bias, qk_norm, rotary, proj, attend, position_bias, dropout: see
             :class:`~vitblocks.attention.SelfAttention`.
 
     Raises:

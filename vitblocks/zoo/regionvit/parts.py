@@ -11,7 +11,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from ...attention.base import ONE, SelfAttention, SelfAttentionOptions
+from ...attention.base import ONE, SelfAttention
+from ...attention.options import SelfAttentionOptions
 from ...attention.windows import Windows, labels_mask, round_up
 from ...block import TwoBranches
 from ...grid import Grid, Size, channels_last, map_size, num_prefix, split_prefix, to_pair, to_tokens
@@ -60,7 +61,7 @@ class RegionalAttention(SelfAttention):
 
     Args:
         window: size of a region, an int or a (height, width).
-        head_dim, value_dim, qkv, qkv_bias, rotary, proj, attend, position_bias, dropout: see
+        head_dim, value_dim, qkv, qkv_bias, qk_norm, rotary, proj, attend, position_bias, dropout: see
             :class:`~vitblocks.attention.SelfAttention`.
 
     Raises:

@@ -56,7 +56,7 @@ class RoPEViT(Model):
         activation: factory of the feed-forward's activation.
         layer_scale: starting value of a learned scale for each channel of every residual branch; None for none.
         resize: how absolute positions are resized for another image.
-        head_dim, dropout, attn_dropout, qkv_bias: see :class:`~vitblocks.ViT`.
+        head_dim, qk_norm, dropout, attn_dropout, qkv_bias: see :class:`~vitblocks.ViT`.
         feedforward: class of the feed-forward.
 
     Raises:

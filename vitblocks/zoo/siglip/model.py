@@ -51,7 +51,8 @@ class SigLIP(Model):
             14 pixels was trained on 384 of them, of which 6 are dropped.
         layer_scale: starting value of a learned scale for each channel of every residual branch; None for none.
         resize: how positions are resized for another image.
-        head_dim, qkv_bias, dropout, attn_dropout, feedforward: see :class:`~vitblocks.ViT` and :func:`~vitblocks.zoo.vit.vit_blocks`.
+        head_dim, qk_norm, qkv_bias, dropout, attn_dropout, feedforward: see :class:`~vitblocks.ViT` and
+            :func:`~vitblocks.zoo.vit.vit_blocks`.
 
     Raises:
         ValueError: ``image_size`` does not divide into patches, ``dim`` not into heads, or ``pool`` is unknown.

@@ -52,6 +52,7 @@ class ViTOptions(TypedDict, total=False):
     layer_scale: float | None
     resize: Resize
     prefix_positions: bool
+    qk_norm: NormFactory | None
 
 
 class BranchOptions(TypedDict, total=False):
@@ -61,6 +62,7 @@ class BranchOptions(TypedDict, total=False):
     dropout: float
     attn_dropout: float
     feedforward: FeedForward
+    qk_norm: NormFactory | None
 
 
 class BlockOptions(BranchOptions, total=False):
@@ -97,6 +99,7 @@ class ViT(Model):
             for none, as in the paper.
         resize: how positions are resized for another image: :func:`~vitblocks.position.resize_table` as DeiT and transformers do, or
             :func:`~vitblocks.position.resize_table_as_timm`, or :func:`~vitblocks.position.resize_table_as_dino`.
+        qk_norm: factory of norms of queries and keys, of each head by itself; None for none, as in the paper.
 
     Raises:
         ValueError: ``image_size`` does not divide into patches, ``dim`` not into heads, or ``pool`` is unknown or has no token to read.
@@ -131,6 +134,7 @@ class ViT(Model):
         layer_scale: float | None = None,
         resize: Resize = resize_table,
         prefix_positions: bool = True,
+        qk_norm: NormFactory | None = None,
     ) -> None:
         prefix = prefix_count(pool, prefix_tokens)
         has_class = pool == "cls"
@@ -147,6 +151,7 @@ class ViT(Model):
             norm=norm,
             activation=activation,
             layer_scale=layer_scale,
+            qk_norm=qk_norm,
         )
         super().__init__(
             embed=ConvEmbed(patch_size, dim, channels=channels) if embed is None else embed,
@@ -183,6 +188,7 @@ def vit_blocks(
     activation: Activation = nn.GELU,
     layer_scale: float | None = None,
     attn_scale: float | None = None,
+    qk_norm: NormFactory | None = None,
     attention: Callable[..., nn.Module] = GlobalAttention,
     block: Callable[..., nn.Module] = Block,
 ) -> list[nn.Module]:
@@ -192,6 +198,7 @@ def vit_blocks(
     as :class:`~vitblocks.Mlp` is, ``attention`` the first, called as :class:`~vitblocks.GlobalAttention`, and ``block`` puts them together.
     Other arguments: see :class:`ViT`.
     """
+    normed = {} if qk_norm is None else {"qk_norm": qk_norm}
     return [
         block(
             dim,
@@ -202,6 +209,7 @@ def vit_blocks(
                 qkv_bias=qkv_bias,
                 attend=SoftmaxAttend(scale=attn_scale, dropout=attn_dropout),
                 dropout=dropout,
+                **normed,
             ),
             feedforward(dim, mlp_dim, activation=activation, dropout=dropout),
             norm=norm,

@@ -39,7 +39,7 @@ def timm_tower(module: Any, *, patch_bias: bool = True) -> dict[str, Any]:
     refuse_unless(not module.pool_include_prefix, module, "pool_include_prefix", True)
     blocks = timm.named("blocks", module.blocks)
     gamma = getattr(module.blocks[0].ls1, "gamma", None)
-    settings = timm.alike(module, blocks, timm.block)
+    settings = timm.alike(module, blocks, _timm_block)
     timm.same_norm(module, {"blocks.0.norm1": module.blocks[0].norm1, **last_norms(module)})
     return {
         **timm.patches(module, module.patch_embed, bias=patch_bias),
@@ -50,6 +50,11 @@ def timm_tower(module: Any, *, patch_bias: bool = True) -> dict[str, Any]:
         "emb_dropout": rate_of(module.pos_drop),
         "resize": resize_table_as_timm,
     }
+
+
+def _timm_block(module: nn.Module, name: str, theirs: Any) -> dict[str, Any]:
+    settings = timm.block(module, name, theirs, read=("q_norm", "k_norm"))
+    return {**settings, "qk_norm": timm.qk_norm(module, f"{name}.attn", theirs.attn)}
 
 
 def read_timm(build: Callable[..., Model], module: Any) -> Model:
