@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitblocks.checkpoint import KeyMap, layouts, load, other_names
+from vitblocks.checkpoint import KeyMap, export, layouts, load, other_names
 
 from . import builders
 from .case import Case
@@ -126,7 +126,9 @@ def written(case: Case, model: nn.Module) -> KeyMap:
 
     Cases hold what the reference calls them in memory, layouts what its files do, and what else it calls them.
     """
-    return other_names(layouts(model)[case.layout])
+    key_map = layouts(model)[case.layout]
+    as_in_files = export(model, key_map).keys() == {key for key, _, _ in case.raw["state"]}
+    return key_map if as_in_files else other_names(key_map)
 
 
 def config_of(case: Case) -> Config:

@@ -78,8 +78,14 @@ def any_size(config: Config) -> SigLIP:
 
 
 def images(model: Any, case: Case) -> list[Tensor]:
-    """Theirs gets them cut into patches, with padding behind, and with their (rows, columns)."""
-    patch = model.embed.patch_size[0]
+    """Theirs gets them cut into patches, with padding behind, and with their (rows, columns).
+
+    Raises ValueError where the mask says that other patches than these are of an image: for that we have no model.
+    """
+    patch, length = model.embed.patch_size[0], case.input.shape[1]
+    for i, (h, w) in enumerate(case.config["spatial_shapes"]):
+        if list(case.config["pixel_attention_mask"][i]) != [1] * (h * w) + [0] * (length - h * w):
+            raise ValueError(f"pixel_attention_mask[{i}] must be 1 for the first {h} x {w} patches alone")
     return [
         rearrange(patches[None, : h * w], "b (h w) (p q c) -> b c (h p) (w q)", h=h, p=patch, q=patch)
         for patches, (h, w) in zip(case.input, case.config["spatial_shapes"], strict=True)
