@@ -149,6 +149,13 @@ DISAGREEMENTS = (
         either("norm", layer_norm(1e-6), layer_norm(1e-12)),
     ),
     Disagreement(
+        "epsilon of LayerNorm in the blocks of SAM's encoder",
+        ("authors, transformers: 1e-6", "timm: 1e-5"),
+        "`SAMViT(norm=)`",
+        partial(zoo.SAMViT, **VIT, window=3, global_blocks=(1,), neck_dim=16),
+        either("norm", layer_norm(1e-6), layer_norm(1e-5)),
+    ),
+    Disagreement(
         "windows over the edge of Swin's map",
         ("ours: nobody attends to padding", "timm: rolled, then padded"),
         "`Swin(padding=)`",
