@@ -1,5 +1,8 @@
 """FlexiViT: One Model for All Patch Sizes (arXiv:2212.08013): a ViT whose patches alone have positions.
 
+In training each step draws another patch size, so one set of weights serves them all: large patches for speed, small ones for accuracy.
+Patch embeddings are resized by the pseudo-inverse of how the image would be, which keeps their products with it.
+
 Its weights take patches of every size: ``create_model("flexivit_small", patch_size=24)`` loads them with
 ``load(..., adapt={"patch_size": "pseudo-inverse"}, resize=True)``, which resizes patches (Section 3.4) and positions.
 """
