@@ -23,6 +23,7 @@ from vitblocks.convert import (
     kernel,
     loop as loops,
     plan,
+    procedure,
     reduced,
     sensitivity,
     windows,
@@ -83,6 +84,20 @@ def test_windows_are_not_aligned_and_the_report_says_why() -> None:
     assert first not in aligned.why
     assert "not windows of 2" in aligned.why
     assert "align" not in [stage.name for stage in short(windows(2)).stages]
+
+
+def test_a_stage_that_moves_the_answer_away_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoil(student: nn.Module, *_: Any) -> list[Any]:
+        with torch.no_grad():
+            for name in global_layers(student):
+                student.get_submodule(f"{name}.proj.weight".rpartition(".")[0]).weight.mul_(-50)  # type: ignore[union-attr, operator]
+        return []
+
+    monkeypatch.setattr(procedure, "refit", spoil)
+    conversion = short(kernel())
+    swapped, refitted = conversion.stages[:2]
+    assert refitted.drift == swapped.drift
+    assert refitted.why.startswith("taken back")
 
 
 def test_a_plan_is_carried_out() -> None:

@@ -21,8 +21,9 @@ from .kinds import (
 )
 from .loop import Outcome, Training
 from .planning import Plan, checked, converted, pareto, plan
-from .procedure import Conversion, Settings, Stage, convert
+from .procedure import Settings, convert
 from .refit import Refit, refit
+from .report import Conversion, Stage
 from .sensitivity import Entry, Sensitivity, sensitivity
 
 __all__ = [

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
-from dataclasses import asdict, dataclass, field
-from hashlib import sha256
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint.files import write_whole
-from ..checkpoint.tensor_file import read_tensors, write_tensors
 from ..inspect.frames import evaluating
-from ..inspect.table import aligned
 from .align import align
 from .distil import Trained, distil
-from .drift import Drift, accuracy, answers, drift
-from .kinds import Kind
+from .drift import accuracy, answers, drift
+from .keeping import Keep
+from .kinds import Kind, global_layers
 from .loop import Training
 from .planning import Plan, converted
 from .refit import refit
+from .report import Conversion, Stage
 from .watching import watching
 
 
@@ -59,100 +54,6 @@ class Settings:
 
     def training(self, steps: int, lr: float) -> Training:
         return Training(steps, lr, self.batch, self.check_every, self.patience, seed=self.seed)
-
-
-@dataclass
-class Stage:
-    """What one stage came to, on the images held out.
-
-    Attributes:
-        name: ``"swap"``, ``"refit"``, ``"align"``, ``"distil"`` or ``"labels"``.
-        seconds, steps: that it took.
-        drift: from the original.
-        accuracy: with labels; None without.
-        layers: how far the stream behind each new layer is from the original's, as a share of its variance.
-        parameters: of the model.
-        why: what was done, what was left out, and the reason.
-    """
-
-    name: str
-    seconds: float
-    steps: int
-    drift: Drift
-    accuracy: float | None
-    layers: dict[str, float]
-    parameters: int
-    why: str
-
-
-@dataclass
-class Conversion:
-    """A converted model, and how it came about; ``print`` gives a line for each stage.
-
-    Attributes:
-        model: what was converted, a copy.
-        original: the model as it was.
-        assignment: what each layer became.
-        stages: what was done.
-    """
-
-    model: nn.Module
-    original: nn.Module
-    assignment: dict[str, str]
-    stages: list[Stage] = field(default_factory=list)
-    kept: list[dict[str, Tensor]] = field(default_factory=list, repr=False)
-
-    def undo(self) -> Stage:
-        """Take the last stage back, and return what it was; after the swap is undone the model is a copy of the original.
-
-        Raises:
-            ValueError: there is no stage left.
-        """
-        if not self.stages:
-            raise ValueError("undo was called for every stage before: the model is as it was")
-        self.kept.pop()
-        if self.kept:
-            self.model.load_state_dict(self.kept[-1])
-        else:
-            for layer in self.assignment:
-                parent, _, child = layer.rpartition(".")
-                setattr(self.model.get_submodule(parent), child, deepcopy(self.original.get_submodule(layer)))
-            self.model.load_state_dict(self.original.state_dict())
-        return self.stages.pop()
-
-    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write the model, its composition and weights, for :func:`vitblocks.load_model`, and the report beside it.
-
-        Raises:
-            TypeError: the model is none of vitblocks, which know how they are saved.
-        """
-        save: Any = getattr(self.model, "save_pretrained", None)
-        if save is None:
-            raise TypeError(f"model must be a vitblocks.Model to be saved, got {type(self.model).__name__}")
-        save(folder)
-        write_whole(Path(folder) / "conversion.json", [json.dumps(self.data(), indent=1).encode()])
-
-    def data(self) -> dict[str, Any]:
-        """The report as plain data."""
-        return {"assignment": self.assignment, "stages": [asdict(stage) for stage in self.stages]}
-
-    def __str__(self) -> str:
-        head = ["stage", "seconds", "steps", "tokens", "logits", "agreement", "accuracy", "parameters"]
-        rows = [
-            [
-                s.name,
-                f"{s.seconds:.1f}",
-                str(s.steps),
-                f"{s.drift.tokens:.3f}",
-                f"{s.drift.logits:.4f}",
-                f"{s.drift.agreement:.1%}",
-                "" if s.accuracy is None else f"{s.accuracy:.1%}",
-                f"{s.parameters:,}",
-            ]
-            for s in self.stages
-        ]
-        lines = ["  ".join(cells).rstrip() for cells in aligned([head, *rows], left=1)]
-        return "\n".join([*lines, *(f"{s.name}: {s.why}" for s in self.stages)])
 
 
 def convert(
@@ -190,8 +91,6 @@ def convert(
         ValueError: nothing is to be converted, a kind is unknown or does not fit, there are too few images, or the folder is of another
             conversion.
     """
-    from .kinds import global_layers
-
     settings = Settings() if settings is None else settings
     if isinstance(to, Kind):
         kinds, to = [to], dict.fromkeys(global_layers(model), to.name)
@@ -207,7 +106,7 @@ def convert(
         raise ValueError(f"images must be at least 4 beside those held out, got {len(images)}")
     student = converted(model, assignment, kinds, images[: settings.batch])
     run = _Run(Conversion(student, model, assignment), kinds, images, held_out, labels, held_out_labels, settings)
-    run.keep = _Keep(None if folder is None else Path(folder), assignment, settings)
+    run.keep = Keep(None if folder is None else Path(folder), assignment, asdict(settings))
     run()
     return run.conversion
 
@@ -223,7 +122,7 @@ class _Run:
     labels: Tensor | None
     held_out_labels: Tensor | None
     settings: Settings
-    keep: _Keep = field(init=False)
+    keep: Keep = field(init=False)
 
     def __call__(self) -> None:
         known = {kind.name: kind for kind in self.kinds}
@@ -253,6 +152,12 @@ class _Run:
             start = time.perf_counter()
             steps, why = do(self.keep.path(f"{name}.loop"))
             stage = self._reported(name, time.perf_counter() - start, steps, why)
+            last = conversion.stages[-1] if name in ("refit", "align") else None
+            if last is not None and stage.drift.logits > last.drift.logits:
+                conversion.model.load_state_dict(conversion.kept[-1])
+                moved = f"{last.drift.logits:.3g} -> {stage.drift.logits:.3g}"
+                why = f"taken back, since it moved the logits away on the images held out, {moved}; {why}"
+                stage = replace(last, name=name, seconds=stage.seconds, steps=steps, why=why)
             self.keep.write(stage, conversion.model)
         conversion.stages.append(stage)
         conversion.kept.append({key: value.detach().clone() for key, value in conversion.model.state_dict().items()})
@@ -308,44 +213,6 @@ class _Run:
         )
         what = f"rank {self.settings.lora} adaptors" if self.settings.lora else f"{self.settings.trained} weights"
         return got.steps, f"{what}; best after step {got.best_step['']} of {got.steps}"
-
-
-class _Keep:
-    """The folder of a conversion: what was done, so that it is not done again."""
-
-    def __init__(self, folder: Path | None, assignment: Mapping[str, str], settings: Settings) -> None:
-        self.folder = folder
-        if folder is None:
-            return
-        folder.mkdir(parents=True, exist_ok=True)
-        about = json.dumps({"assignment": dict(assignment), "settings": asdict(settings)}, sort_keys=True)
-        self.mark = sha256(about.encode()).hexdigest()
-        what = folder / "conversion.json"
-        if what.exists() and json.loads(what.read_text(encoding="utf-8")).get("mark") != self.mark:
-            raise ValueError(f"{folder} is of another conversion: give an empty folder, or the settings of that one")
-        write_whole(what, [json.dumps({"mark": self.mark, **json.loads(about)}, indent=1).encode()])
-
-    def path(self, name: str) -> Path | None:
-        return None if self.folder is None else self.folder / f"{name}.safetensors"
-
-    def done(self, name: str, model: nn.Module) -> Stage | None:
-        path = self.path(name)
-        if path is None or not path.exists():
-            return None
-        tensors, about = read_tensors(path)
-        model.load_state_dict(tensors)
-        data = json.loads(about["stage"])
-        return Stage(**{**data, "drift": Drift(**data["drift"])})
-
-    def write(self, stage: Stage, model: nn.Module) -> None:
-        path = self.path(stage.name)
-        if path is None:
-            return
-        tensors = {key: value.detach().cpu() for key, value in model.state_dict().items()}
-        write_tensors(path, tensors, {"stage": json.dumps(asdict(stage))})
-        loop = self.path(f"{stage.name}.loop")
-        if loop is not None:
-            loop.unlink(missing_ok=True)
 
 
 def _counted(assignment: Mapping[str, str]) -> str:
