@@ -85,7 +85,7 @@ def main() -> None:
         resized = F.interpolate(pictures, size=size, mode="bilinear", antialias=True)
         with torch.no_grad():
             maps.append(model.feature_maps(resized * 2 - 1)[-1].map)
-    feature_picture(pictures, maps).savefig(options.out, dpi=150)
+    feature_picture(pictures, maps).savefig(options.out, dpi=120)
 
 
 if __name__ == "__main__":
