@@ -7,11 +7,13 @@ principal components. Minutes on two CPU cores. Needs the extras ``train``, ``vi
 from __future__ import annotations
 
 import argparse
+import io
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
+from PIL import Image
 from torch import Tensor
 
 from vitblocks import DINOv3, SimMIM
@@ -85,7 +87,9 @@ def main() -> None:
         resized = F.interpolate(pictures, size=size, mode="bilinear", antialias=True)
         with torch.no_grad():
             maps.append(model.feature_maps(resized * 2 - 1)[-1].map)
-    feature_picture(pictures, maps).savefig(options.out, dpi=120)
+    whole = io.BytesIO()
+    feature_picture(pictures, maps).savefig(whole, dpi=150)
+    Image.open(whole).convert("RGB").quantize(128).save(options.out, optimize=True)  # a page is to load fast
 
 
 if __name__ == "__main__":
