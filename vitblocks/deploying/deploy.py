@@ -70,7 +70,7 @@ def deploy(
     names = _names(runtime)
     plain = deepcopy(model).eval().float()
     sample = sample.detach().float().contiguous()
-    folded, folds = fold(plain, sample)
+    folded, folds = fold(plain, sample, outputs="all" if outputs else "logits")
     settings = Settings(
         (len(sample), sample.shape[1], sample.shape[2], sample.shape[3]),
         (OUTPUT,),

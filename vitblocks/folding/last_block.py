@@ -56,7 +56,7 @@ class ReadAttention(nn.Module):
         prefix = require_prefix(x, grid, "the last block", self.count)
         q = rearrange(self.q(x[:, : self.count]), "b n (h d) -> h (b n) d", h=len(self.keys))
         asked = rearrange(q @ self.keys, "h (b n) c -> b (h n) c", n=self.count)
-        logits = asked @ x.mT
+        logits = asked @ rearrange(x, "b m c -> b c m")
         if self.position_bias is not None:
             logits = logits + rearrange(self.position_bias(grid, prefix)[:, : self.count], "h n m -> (h n) m")
         seen = rearrange(logits.softmax(dim=-1) @ x, "b (h n) c -> h (b n) c", n=self.count)
