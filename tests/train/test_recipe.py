@@ -56,6 +56,13 @@ def test_learning_rate_rises_and_falls() -> None:
     assert 0.1 < rates[-1] < 0.11
 
 
+def test_usual_warmup() -> None:
+    for epochs, expected in ((10, 1), (200, 5)):
+        usual, same = Recipe(epochs=epochs), Recipe(epochs=epochs, warmup_epochs=expected)
+        for step in range(0, 200, 7):
+            assert learning_rate(usual, step, 20 * epochs) == learning_rate(same, step, 20 * epochs)
+
+
 def test_weight_decay_follows_a_cosine() -> None:
     recipe = Recipe(weight_decay=0.0, weight_decay_end=0.4)
     assert [weight_decay(recipe, step, 100) for step in (0, 50, 100)] == pytest.approx([0.0, 0.2, 0.4])

@@ -34,7 +34,7 @@ class Recipe:
         seed: of the order, the fresh parts and all that is drawn.
         lr: the highest learning rate; with ``lr_batch`` that for so many images, in proportion for others (arXiv:1706.02677, Section 2.1).
         min_lr: that of the last step, to which it falls along a cosine (arXiv:1608.03983, eq. 5) after ``warmup_epochs`` in a line from
-            ``warmup_lr``.
+            ``warmup_lr``; None for a tenth of the epochs, at most 5.
         weight_decay: at the first step; ``weight_decay_end`` at the last, along a cosine, the same if None.
         beta1, beta2, eps: of AdamW (arXiv:1711.05101).
         layer_decay: see :func:`~vitblocks.parameter_groups`.
@@ -74,7 +74,7 @@ class Recipe:
     lr: float = 1e-3
     lr_batch: int | None = None
     min_lr: float = 1e-5
-    warmup_epochs: float = 5
+    warmup_epochs: float | None = None
     warmup_lr: float = 1e-6
     weight_decay: float = 0.05
     weight_decay_end: float | None = None
@@ -125,7 +125,7 @@ class Recipe:
     def _check_together(self) -> None:
         if self.micro_batch is not None and self.batch % self.micro_batch:
             raise ValueError(f"micro_batch must divide batch, {self.batch}, got {self.micro_batch}")
-        if self.warmup_epochs > self.epochs:
+        if self.warmup_epochs is not None and self.warmup_epochs > self.epochs:
             raise ValueError(f"warmup_epochs must be at most epochs, {self.epochs}, got {self.warmup_epochs}")
         if not isinstance(self.checkpointing, bool):
             raise TypeError(f"checkpointing must be a bool, got {self.checkpointing!r}")
@@ -199,7 +199,17 @@ def _part_or_all(name: str, value: object) -> None:
         raise ValueError(f"{name} must lie in (0, 1], got {value}")
 
 
-_OPTIONAL = {"micro_batch", "lr_batch", "weight_decay_end", "layer_decay", "clip", "ema", "mix_epochs", "drop_path"} | {
+_OPTIONAL = {
+    "micro_batch",
+    "warmup_epochs",
+    "lr_batch",
+    "weight_decay_end",
+    "layer_decay",
+    "clip",
+    "ema",
+    "mix_epochs",
+    "drop_path",
+} | {
     "lora",
     "lora_alpha",
     "size",

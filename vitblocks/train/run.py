@@ -86,8 +86,8 @@ class Run:
             for record in self.steps(self.progress.step, asked):
                 self._step(record)
         except NotFinite as error:
-            last = [*self.folder.checkpoints(), None][-1 if not self.folder.checkpoints() else -2]
-            words = "there is no checkpoint yet" if last is None else f"the last good checkpoint is {last}"
+            kept = self.folder.checkpoints()
+            words = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
             raise NotFinite(f"{error}; {words}") from None
         finally:
             self._tell("stop")

@@ -17,7 +17,8 @@ def cosine(first: float, last: float, done: float) -> float:
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
     """The learning rate of a step, counted from 0: up in a line, then down along a cosine."""
     scale = 1.0 if recipe.lr_batch is None else recipe.batch / recipe.lr_batch
-    warm = round(recipe.warmup_epochs * steps / recipe.epochs)
+    warm_epochs = min(5.0, recipe.epochs / 10) if recipe.warmup_epochs is None else recipe.warmup_epochs
+    warm = round(warm_epochs * steps / recipe.epochs)
     if step < warm:
         return recipe.warmup_lr + (recipe.lr * scale - recipe.warmup_lr) * (step + 1) / warm
     return cosine(recipe.lr * scale, recipe.min_lr, (step - warm) / max(steps - warm, 1))
