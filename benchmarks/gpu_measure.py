@@ -138,7 +138,10 @@ def measured(pair: Pair, setting: Setting, device: torch.device, *, rate: float,
     if setting.mode == COMPILED:
         torch.compiler.reset()
     for side, model in pair.models.items():
-        works[side], row[f"peak_{side}"] = peak(partial(call, model, setting, images), device)
+        try:
+            works[side], row[f"peak_{side}"] = peak(partial(call, model, setting, images), device)
+        except Exception as error:
+            raise RuntimeError(f"{side}: {error}") from error
     found = compare(works["ours"], works["theirs"], device, seconds=seconds)
     row |= asdict(found)
     for side in SIDES:

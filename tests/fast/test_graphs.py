@@ -10,7 +10,7 @@ from torch import nn
 
 from vitblocks import fast
 from vitblocks.fast.extend import extend
-from vitblocks.fast.graphs import _RECORDS, Graphed
+from vitblocks.fast.graphs import _HELD, Graphed, Held
 
 
 def test_it_stands_aside_without_a_gpu() -> None:
@@ -29,11 +29,21 @@ def test_calls_that_cannot_be_recorded_are_what_they_were_and_undoing_lets_go() 
     with torch.no_grad():
         assert torch.equal(model(x), expected)
         assert torch.equal(model(input=x), expected)
-    held = torch.zeros(1)
-    _RECORDS[model] = {"call": held}  # type: ignore[dict-item]
+    held = _HELD[model] = Held(model)
     gone = weakref.ref(held)
     del held
     fast.undo(model)
     gc.collect()
     assert gone() is None
     assert type(model) is nn.Linear
+
+
+def test_weights_that_moved_are_seen() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    held = Held(model)
+    with torch.no_grad():
+        model[0].weight.mul_(2.0)
+    model.load_state_dict({key: value.clone() for key, value in model.state_dict().items()})
+    assert not held.moved
+    model.double()
+    assert held.moved

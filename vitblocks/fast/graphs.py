@@ -29,7 +29,8 @@ def graphs(model: nn.Module) -> Report:
 
     Args:
         model: any module whose parameters lie on a GPU. What it does must depend on nothing but its inputs and weights: hooks run once,
-            when it is recorded, and a part that is exchanged later is not seen. Undo first, and ask again.
+            when it is recorded, and a part or a parameter that is exchanged for another object later (a swap, ``load_state_dict`` with
+            ``assign=True``) is not seen. Undo first, and ask again.
     """
     first = next(chain(model.parameters(), model.buffers()), None)
     if first is None or first.device.type != "cuda":
@@ -58,7 +59,20 @@ class Record(NamedTuple):
         return _copied(self.output)
 
 
-_RECORDS: WeakKeyDictionary[nn.Module, dict[Any, Record]] = WeakKeyDictionary()
+class Held:
+    """The recorded calls of a model, and where its weights lay when they were recorded."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.records: dict[Any, Record] = {}
+        self.weights = [*model.parameters(), *model.buffers()]
+        self.places = [weight.data_ptr() for weight in self.weights]
+
+    @property
+    def moved(self) -> bool:
+        return self.places != [weight.data_ptr() for weight in self.weights]
+
+
+_HELD: WeakKeyDictionary[nn.Module, Held] = WeakKeyDictionary()
 """Not on the module: a copy records its own calls."""
 
 
@@ -70,20 +84,19 @@ class Graphed(Extension):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         if torch.compiler.is_compiling() or not _recordable(self, args, kwargs):  # type: ignore[arg-type]
             return super().forward(*args, **kwargs)
-        records = _RECORDS.setdefault(self, {})  # type: ignore[arg-type]
+        held = _HELD.get(self)  # type: ignore[call-overload]
         # A weight that was moved would be read where it lay: what was recorded with it is of no use any more.
-        places = tuple(x.data_ptr() for x in chain(self.parameters(), self.buffers()))  # type: ignore[attr-defined]
-        if records and next(iter(records))[0] != places:
-            records.clear()
+        if held is None or held.moved:
+            held = _HELD[self] = Held(self)  # type: ignore[index, arg-type]
         autocast = torch.is_autocast_enabled("cuda") and torch.get_autocast_dtype("cuda")
-        key = (places, autocast, *((x.shape, x.stride(), x.dtype, x.device) for x in args))
-        if key not in records:
-            records[key] = _record(super().forward, args)
-        return records[key].replay(args)
+        key = (autocast, *((x.shape, x.stride(), x.dtype, x.device) for x in args))
+        if key not in held.records:
+            held.records[key] = _record(super().forward, args)
+        return held.records[key].replay(args)
 
     @classmethod
     def leave(cls, module: nn.Module) -> None:
-        _RECORDS.pop(module, None)
+        _HELD.pop(module, None)
 
 
 def _recordable(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
