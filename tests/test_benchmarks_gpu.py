@@ -76,7 +76,7 @@ def test_a_failure_is_a_row_and_the_rest_goes_on(tmp_path: Path, monkeypatch: py
 
     found = run(tmp_path, subject("ViT", lambda: Broken(1, 1)), subject("CaiT"))
     assert {row["model"]: "error" in row for row in found["rows"]} == {"ViT": True, "CaiT": False}
-    assert "RuntimeError: ours: no/good" in (tmp_path / "gpu.md").read_text()
+    assert "RuntimeError: theirs: no/good" in (tmp_path / "gpu.md").read_text()
 
 
 def test_time_that_is_up_ends_the_work_and_writes(tmp_path: Path) -> None:
