@@ -95,7 +95,7 @@ def test_refitting_comes_first_if_asked_for() -> None:
     model = vit()
     plain, fitted = (sensitivity(model, IMAGES, [kernel()], refitted=refitted) for refitted in (False, True))
     assert fitted.images == 6
-    assert sum(e.tokens for e in fitted.entries) < sum(e.tokens for e in plain.entries)
+    assert sum(e.logits for e in fitted.entries) < sum(e.logits for e in plain.entries)
 
 
 def test_plans_are_run() -> None:

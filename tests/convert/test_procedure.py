@@ -90,7 +90,8 @@ def test_a_stage_that_moves_the_answer_away_is_taken_back(monkeypatch: pytest.Mo
     def spoil(student: nn.Module, *_: Any) -> list[Any]:
         with torch.no_grad():
             for name in global_layers(student):
-                student.get_submodule(f"{name}.proj.weight".rpartition(".")[0]).weight.mul_(-50)  # type: ignore[union-attr, operator]
+                proj: Any = student.get_submodule(f"{name}.proj")
+                proj.weight.mul_(-50)
         return []
 
     monkeypatch.setattr(procedure, "refit", spoil)

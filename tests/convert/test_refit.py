@@ -12,6 +12,7 @@ from torch import nn
 from vitblocks import CaiT, ViT
 from vitblocks.convert import Kind, answers, converted, drift, global_layers, kernel, reduced, refit, windows
 from vitblocks.convert.refit import Sums, projected
+from vitblocks.convert.watching import token_weights
 
 from ..zoo.tiny import TINY
 
@@ -76,11 +77,20 @@ def test_the_sums_are_least_squares(biased: bool) -> None:
     torch.manual_seed(0)
     x, y = torch.randn(50, 3).double(), torch.randn(50, 2).double()
     sums = Sums(3, 2, x.device)
-    sums.add(x[:20], y[:20])
-    sums.add(x[20:], y[20:])
+    weights = torch.rand(50).double()
+    sums.add(x[:20], y[:20], weights[:20])
+    sums.add(x[20:], y[20:], weights[20:])
     found = sums.solve(torch.zeros(4, 2).double(), 0.0, biased=biased)
     design = torch.cat([x, torch.ones(50, 1).double()], dim=1)
-    want = torch.linalg.lstsq(design if biased else x, y).solution
+    root = weights.sqrt()[:, None]
+    want = torch.linalg.lstsq(root * (design if biased else x), root * y).solution
     torch.testing.assert_close(found[: len(want)], want)
-    left = (y - design @ found).square().sum() / (y - y.mean(dim=0)).square().sum()
+    spread = (root * (y - (root**2 * y).sum(dim=0) / weights.sum())).square().sum()
+    left = (root * (y - design @ found)).square().sum() / spread
     assert sums.unexplained(found) == pytest.approx(float(left))
+
+
+def test_prefix_tokens_count_as_much_as_patches() -> None:
+    weights = token_weights(torch.zeros(1, 2 + 6, 4), (2, 3))
+    assert weights.tolist() == [3.0, 3.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+    assert token_weights(torch.zeros(1, 6, 4), (2, 3)).tolist() == [1.0] * 6

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..inspect.frames import evaluating
 from .loop import Outcome, Training, train
-from .watching import Seen, watching
+from .watching import Seen, token_weights, watching
 
 
 def align(
@@ -59,8 +60,9 @@ def align(
 
 
 def unexplained(layer: nn.Module, seen: Seen) -> Tensor:
-    """The squared error of a layer's output by the variance of what the old one gave."""
+    """The squared error of a layer's output by the variance of what the old one gave; prefix tokens count as much as patches."""
     with evaluating(layer):
         given = layer(seen.x, seen.grid)
-    centred = seen.y - seen.y.mean(dim=(0, 1), keepdim=True)
-    return (given - seen.y).square().sum() / centred.square().sum().clamp(min=1e-12)
+    weights = rearrange(token_weights(seen.x, seen.grid), "n -> n 1")
+    centred = seen.y - (weights * seen.y).mean(dim=(0, 1)) / weights.mean()
+    return (weights * (given - seen.y).square()).sum() / (weights * centred.square()).sum().clamp(min=1e-12)

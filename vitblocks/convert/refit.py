@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from einops import rearrange
+from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from ..attention import Attention, ClassAttention
 from ..grid import Grid
 from ..inspect.frames import evaluating
-from .watching import Seen, look, shortcut_of
+from .watching import Seen, look, shortcut_of, token_weights
 
 RIDGES = (1e-6, 1e-4, 1e-2, 1.0)
 """What is tried for the weight of the old projection, by the mean variance of a feature."""
@@ -43,17 +43,17 @@ class Sums:
         self.gram = torch.zeros(features + 1, features + 1, dtype=torch.float64, device=device)
         self.cross = torch.zeros(features + 1, targets, dtype=torch.float64, device=device)
         self.total = torch.zeros(targets, dtype=torch.float64, device=device)
-        self.square, self.count = 0.0, 0
+        self.square, self.count = 0.0, 0.0
 
-    def add(self, features: Tensor, targets: Tensor) -> None:
-        """Add ``(n, features)`` and ``(n, targets)``."""
+    def add(self, features: Tensor, targets: Tensor, weights: Tensor) -> None:
+        """Add ``(n, features)`` and ``(n, targets)``, which count by their ``weights (n,)``."""
         x = torch.cat([features.double(), features.new_ones(len(features), 1, dtype=torch.float64)], dim=1)
-        y = targets.double()
-        self.gram += x.T @ x
-        self.cross += x.T @ y
-        self.total += y.sum(dim=0)
-        self.square += float(y.square().sum())
-        self.count += len(y)
+        y, w = targets.double(), rearrange(weights.double(), "n -> n 1")
+        self.gram += x.T @ (w * x)
+        self.cross += x.T @ (w * y)
+        self.total += (w * y).sum(dim=0)
+        self.square += float((w * y.square()).sum())
+        self.count += float(w.sum())
 
     def unexplained(self, weight: Tensor) -> float:
         """The share of the targets' variance that ``weight (features + 1, targets)`` leaves."""
@@ -103,7 +103,8 @@ def refit(
 ) -> list[Refit]:
     """Refit projections one after the other, each on the student's own stream as it is by then, with the teacher's as the target.
 
-    It takes no step and no label. Where the fit is worse on the images held out, the old projection stays.
+    It takes no step and no label. Prefix tokens together count as much as all patches.
+    Where the fit is worse on the images held out, the old projection stays.
 
     Args:
         student: changed in place.
@@ -136,7 +137,8 @@ def _sums(student: nn.Module, teacher: nn.Module, images: Tensor, name: str, bat
         target = target_of(old, new, None if shortcut is None else shortcut.scale)
         if sums is None:
             sums = Sums(features.shape[-1], target.shape[-1], features.device)
-        sums.add(rearrange(features, "b n c -> (b n) c"), rearrange(target, "b n c -> (b n) c"))
+        weights = repeat(token_weights(new.x, new.grid), "n -> (b n)", b=len(part))
+        sums.add(rearrange(features, "b n c -> (b n) c"), rearrange(target, "b n c -> (b n) c"), weights)
     assert sums is not None
     return sums
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import torch
@@ -29,6 +30,19 @@ class Seen:
 
 class Enough(BaseException):
     """The layer asked for has been seen."""
+
+
+def token_weights(x: Tensor, grid: Grid) -> Tensor:
+    """How much the tokens of ``x (B, N, C)`` count, ``(N,)``: prefix tokens together as much as all patches.
+
+    The answer is read off the class token. Counted as one of many, it would be what is given up first.
+    """
+    patches = prod(grid)
+    prefix = x.shape[1] - patches
+    weights = torch.ones(x.shape[1], dtype=x.dtype, device=x.device)
+    if prefix and patches:
+        weights[:prefix] = patches / prefix
+    return weights
 
 
 def shortcut_of(model: nn.Module, layer: str) -> Shortcut | None:
