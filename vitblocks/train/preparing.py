@@ -95,7 +95,7 @@ def with_adaptors(model: nn.Module, recipe: Recipe) -> Any:
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
-        raise ImportError("lora needs peft: pip install 'vitblocks[lora]'") from error
+        raise ImportError(f"lora needs peft: pip install 'vitblocks[lora]' ({error})") from error
     assert recipe.lora is not None
     alpha = 2 * recipe.lora if recipe.lora_alpha is None else recipe.lora_alpha
     head = [p for name, p in model.named_parameters() if name.startswith("head.")]
