@@ -21,6 +21,7 @@ from vitblocks.train import NotFinite, Recipe, Stopped, fit
 from vitblocks.train.data import Labelled
 from vitblocks.train.keeping import CHECKPOINTS
 
+from ..border import cases as cases  # which lets peft import torchvision
 from .worker import images, model
 
 pytest.importorskip("accelerate")
