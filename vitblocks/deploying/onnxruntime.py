@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .exporting import INPUT, quiet, to_onnx
+from .calibrating import quantized
+from .exporting import INPUT, to_onnx
 from .extras import needed
 from .settings import Settings
 
@@ -23,16 +24,8 @@ def write(model: nn.Module, sample: Tensor, folder: Path, settings: Settings) ->
     path = folder / FILES[0]
     to_onnx(model, sample, path, names=settings.names)
     if settings.calibration is not None:
-        _quantize(path, settings.calibration)
-
-
-def _quantize(path: Path, images: Tensor) -> None:
-    nncf, onnx = needed("nncf", "int8 in onnxruntime"), needed("onnx", "int8 in onnxruntime")
-    nncf.set_log_level("ERROR")
-    data = nncf.Dataset([{INPUT: image[None].numpy()} for image in images])
-    with quiet():  # it draws progress bars
-        small = nncf.quantize(onnx.load(path), data, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(images))
-    onnx.save(small, path)
+        onnx = needed("onnx", "int8 in onnxruntime")
+        onnx.save(quantized(onnx.load(path), settings.calibration, INPUT, NAME), path)
 
 
 class Session:

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .exporting import quiet, to_onnx
+from .calibrating import quantized
+from .exporting import to_onnx
 from .extras import needed
 from .settings import Settings
 
@@ -30,16 +31,8 @@ def write(model: nn.Module, sample: Tensor, folder: Path, settings: Settings) ->
         to_onnx(model, sample, path, names=settings.names)
         graph = openvino.Core().read_model(path)
         if settings.calibration is not None:
-            graph = _quantized(graph, settings.calibration)
+            graph = quantized(graph, settings.calibration, None, NAME)
         openvino.save_model(graph, folder / FILES[0], compress_to_fp16=False)
-
-
-def _quantized(graph: Any, images: Tensor) -> Any:
-    nncf = needed("nncf", "int8 in openvino")
-    nncf.set_log_level("ERROR")
-    data = nncf.Dataset([image[None].numpy() for image in images])
-    with quiet():  # it draws progress bars
-        return nncf.quantize(graph, data, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(images))
 
 
 class Session:
