@@ -108,6 +108,7 @@ STANDS_ASIDE: dict[str, Callable[[], nn.Module]] = {
     "parallel": lambda: model_of(block(kind=ParallelBlock)),
     "talking heads": lambda: model_of(block(TalkingHeadsAttention(DIM, 2))),
     "a bias of queries": lambda: model_of(block(GlobalAttention(DIM, 2, position_bias=DecomposedBias(4, 5)))),
+    "normed": lambda: model_of(block(GlobalAttention(DIM, 2, qk_norm=LayerNorm))),
     "rotary": lambda: model_of(block(GlobalAttention(DIM, 2, rotary=Rotary2d(4)))),
     "neighbours": lambda: model_of(block(mlp=ConvFeedForward(DIM))),
     "a forward of its own": lambda: model_of(block(mlp=Doubled(DIM))),

@@ -126,6 +126,8 @@ class SoftmaxAttend(Attend):
 
     hides_keys = True
     weighs_logits = True
+    softmaxed = True
+    averages = True
 
     def weights(self, q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
         return hide_keys(self.logits(q, k, bias).softmax(dim=-1), bias)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
@@ -27,6 +28,11 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
 def merge_heads(x: Tensor) -> Tensor:
     """``(..., heads, n, d) -> (..., n, heads * d)``, head-major."""
     return rearrange(x, "... h n d -> ... n (h d)")
+
+
+def parted(projected: Tensor | tuple[Tensor, ...], widths: Sequence[int]) -> Sequence[Tensor]:
+    """What a projection gives to queries, keys and values, of these widths: in one tensor, or one by one."""
+    return projected if isinstance(projected, tuple) else projected.split(list(widths), dim=-1)
 
 
 def check_heads(dim: int, heads: int, head_dim: int | None) -> int:
@@ -213,12 +219,8 @@ class SelfAttention(Attention):
 
     def split_qkv(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens ``(..., n, dim)`` as q, k, v ``(..., heads, n, d)``, normed if they are, before any rotary position."""
-        qkv = self.qkv(tokens)
-        if self.value_dim == self.head_dim:
-            q, k, v = rearrange(qkv, "... n (three h d) -> three ... h n d", three=3, h=self.heads)
-        else:
-            widths = [self.heads * self.head_dim, self.heads * self.head_dim, self.heads * self.value_dim]
-            q, k, v = (split_heads(part, self.heads) for part in qkv.split(widths, dim=-1))
+        widths = [self.heads * self.head_dim, self.heads * self.head_dim, self.heads * self.value_dim]
+        q, k, v = (split_heads(part, self.heads) for part in parted(self.qkv(tokens), widths))
         return (q, k, v) if self.qk_norm is None else (*self.qk_norm(q, k), v)
 
     def turn(self, q: Tensor, k: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
@@ -265,5 +267,6 @@ class CrossAttention(Attention):
     def cross(self, queries: Tensor, tokens: Tensor, bias: Tensor | None = None) -> Tensor:
         """``queries (B, n, dim)`` attending to ``tokens (B, m, dim)``: ``(B, n, dim)``."""
         q = split_heads(self.q(queries), self.heads)
-        k, v = (split_heads(part, self.heads) for part in self.kv(tokens).chunk(2, dim=-1))
+        widths = [self.heads * self.head_dim, self.heads * self.value_dim]
+        k, v = (split_heads(part, self.heads) for part in parted(self.kv(tokens), widths))
         return self.output(self.attend(q, k, v, bias))

@@ -28,6 +28,7 @@ class ClassAttention(CrossAttention):
 
     reads = ("q", "kv")
     writes = "proj"
+    separable = ("kv",)
     steps = ONE
 
     def places(self, call: Call) -> Pair:

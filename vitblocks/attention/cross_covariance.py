@@ -62,6 +62,7 @@ class CrossCovarianceAttention(SelfAttention):
 
     reads = ("qkv",)
     writes = "proj"
+    separable = ("qkv",)
     among_tokens = False
 
     def __init__(

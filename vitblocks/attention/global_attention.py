@@ -18,6 +18,7 @@ class GlobalAttention(SelfAttention):
 
     reads = ("qkv",)
     writes = "proj"
+    separable = ("qkv",)
     steps = ONE
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:

@@ -38,6 +38,7 @@ class WindowAttention(SelfAttention):
     """
 
     writes = "proj"
+    separable = ("qkv",)
     hidden_by = "attend"
 
     def __init__(

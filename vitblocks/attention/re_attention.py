@@ -30,6 +30,7 @@ class ReAttend(Attend):
 
     hides_keys = True
     weighs_logits = True
+    softmaxed = True
     chained: ClassVar = {"mix": "norm"}
 
     def __init__(

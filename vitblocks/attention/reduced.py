@@ -41,6 +41,7 @@ class ReducedAttention(CrossAttention):
 
     chained: ClassVar = {"reduce": "norm"}
     writes = "proj"
+    separable = ("kv",)
 
     def __init__(
         self,

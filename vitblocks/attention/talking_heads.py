@@ -56,6 +56,7 @@ class TalkingHeadsAttend(Attend):
 
     hides_keys = True
     weighs_logits = True
+    softmaxed = True
 
     def __init__(
         self, heads: int, *, scale: float | None = None, dropout: float = 0.0, init_std: float | None = 0.0

@@ -16,6 +16,11 @@ names are those of children:
   ``x = shortcut(x, layer(norm(x), grid))``.
 - ``per_token = True``: a layer that gives every token what it would give it alone, whatever the grid.
 - ``reads_first = "count"``: an attribute; a pool that reads so many first tokens and nothing else.
+- ``separable = ("qkv",)``: these projections of an attention may give queries, keys and values one by one, as a tuple; nothing but its
+  Attend reads them, after rotary positions perhaps, and what that gives goes through ``output``.
+- ``softmaxed = True``: an Attend reads queries and keys by their products times its ``scale`` alone, and the same number added to all
+  products of a query changes nothing.
+- ``averages = True``: an Attend's weights of a query sum to 1.
 - ``is_linear = True``: the part has ``weight`` and ``bias``, and its outputs are linear in its inputs by them, the first axis of both
   being the channels that it gives.
 - ``scaled_by = "scale"``: an attribute; the norms that are ``normed`` read ``scale * x``, what the layers give is divided by it, and
@@ -53,6 +58,9 @@ DECLARATIONS: dict[str, type] = {
     "residuals": tuple,
     "per_token": bool,
     "reads_first": str,
+    "separable": tuple,
+    "softmaxed": bool,
+    "averages": bool,
     "is_linear": bool,
     "scaled_by": str,
     "adds_positions": bool,

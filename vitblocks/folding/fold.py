@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from ..attention import WindowAttention
 from ..checks import check_choice
 from .freezing import freeze, is_position
+from .head_mixes import mix_by_products
 from .last_block import read_last_block
 from .owners import Owners
+from .projections import separate_projections
 from .report import FoldReport
 from .rules import apply_rules
 from .window_order import order_windows
@@ -39,8 +41,10 @@ def fold(model: nn.Module, sample: Tensor | None = None, *, outputs: Outputs = "
     - BatchNorm into the convolution, linear or mix of heads beside it; the scale and shift of LayerNorm and RMSNorm into the linears that
       alone read them; layer scale into projections; QuickGELU's factor, and the rescaling of DeepViT's blocks, into the weights around
       them; dropout and drop path left out.
-    - With a sample, position biases and position tables become the tensors that they give for its size. Another size then raises
-      ValueError; other batch sizes work. Blocks of windowed attention in a row keep their tokens window by window, as one layer.
+    - Queries, keys and values by a product each, without what softmax does not see of them; mixes of heads by one product each.
+    - With a sample, position biases, position tables and rotary tables become the tensors that they give for its size. Another size
+      then raises ValueError; other batch sizes work. Blocks of windowed attention in a row keep their tokens window by window, as one
+      layer.
     - With ``outputs="logits"``, the last block computes what the pool reads: where that is the class token, its attention, projection and
       feed-forward are those of one token. Its other tokens and its attention records are gone; ``encode`` gives the tokens before it.
 
@@ -80,6 +84,9 @@ def fold(model: nn.Module, sample: Tensor | None = None, *, outputs: Outputs = "
     if outputs == "logits":
         with torch.no_grad():
             report.folds += read_last_block(folded, Owners(folded))
+    with torch.no_grad():
+        report.folds += mix_by_products(folded, Owners(folded))
+        report.folds += separate_projections(folded, Owners(folded))
     if sample is not None:
         report.drift = _largest_change(before, _outputs(folded, sample))
     return Folded(folded, report)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from ..attention.base import Attention, reads_queries
-from ..grid import Grid
+from ..grid import Grid, length
 from ..position.learned import add_positions
+from ..position.rotary import Rotary2d, turn
+from .declared import behaves_as
 from .owners import Owners
 from .reading import known
 from .report import Fold
@@ -76,11 +78,47 @@ class FrozenPosition(nn.Module):
         return f"{self.kind} for {self.grid}"
 
 
+class FrozenRotary(nn.Module):
+    """What rotary positions turn queries and keys by, on the grids that they were frozen for: ``rotary(q, k, grid) -> (q, k)``.
+
+    Raises:
+        ValueError: in ``forward``, for any other grid or number of tokens.
+    """
+
+    def __init__(self, rotary: Rotary2d, calls: Iterable[tuple[Grid, int]], like: Tensor) -> None:
+        super().__init__()
+        self.kind = type(rotary).__name__
+        self.pairs = rotary.pairs
+        self.calls = list(dict.fromkeys(calls))
+        for i, (grid, tokens) in enumerate(self.calls):
+            cos, sin = rotary.tables(grid, tokens, like)
+            self.register_buffer(f"cos{i}", cos.contiguous())
+            self.register_buffer(f"sin{i}", sin.contiguous())
+
+    def forward(self, q: Tensor, k: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+        return turn(q, *self.tables(grid, q), self.pairs), turn(k, *self.tables(grid, k), self.pairs)
+
+    def tables(self, grid: Grid, x: Tensor) -> tuple[Tensor, Tensor]:
+        for i, call in enumerate(self.calls):
+            if call == (tuple(grid), length(x, -2)):
+                return getattr(self, f"cos{i}"), getattr(self, f"sin{i}")
+        frozen = " or ".join(f"{tokens} tokens on grid {grid}" for grid, tokens in self.calls)
+        raise ValueError(
+            f"this {self.kind} was frozen for {frozen}, got {x.shape[-2]} on grid {tuple(grid)}: fold the model again "
+            "with a sample of the size wanted"
+        )
+
+    def extra_repr(self) -> str:
+        return f"{self.kind} for {self.calls}"
+
+
 def is_position(parent: nn.Module, name: str) -> bool:
     """Whether the child of this name is a part that can be frozen."""
     if name == "position_bias" and isinstance(parent, Attention):
         bias = parent.position_bias
         return bias is not None and type(bias) is not FrozenBias and not reads_queries(bias)
+    if name == "rotary" and isinstance(parent, Attention):
+        return behaves_as(parent.rotary, Rotary2d)
     return bool(known(getattr(parent, name), "adds_positions"))
 
 
@@ -95,6 +133,8 @@ def freeze(model: nn.Module, calls: Calls) -> Iterator[Fold]:
                 if name == "position_bias":
                     new: nn.Module = FrozenBias(part, [_grid_and_prefix(*call) for call in calls[part]])
                     rule = "position bias materialised"
+                elif name == "rotary":
+                    new, rule = _frozen_rotary(part, calls[part]), "rotary tables frozen"
                 else:
                     grids = {tuple(grid) for _, grid in calls[part]}
                     if len(grids) != 1:
@@ -102,6 +142,11 @@ def freeze(model: nn.Module, calls: Calls) -> Iterator[Fold]:
                     new, rule = FrozenPosition(part, grids.pop()), "position table frozen"
                 setattr(parent, name, new.eval())
                 yield Fold(rule, owners.name(part), owners.name(parent))
+
+
+def _frozen_rotary(rotary: nn.Module, calls: list[tuple[Any, ...]]) -> FrozenRotary:
+    assert isinstance(rotary, Rotary2d)
+    return FrozenRotary(rotary, [(tuple(grid), x.shape[-2]) for q, k, grid in calls for x in (q, k)], calls[0][0])
 
 
 def _grid_and_prefix(grid: Grid, prefix: int = 0) -> tuple[Grid, int]:

@@ -131,6 +131,7 @@ def _read_attention(attn: nn.Module, count: int) -> ReadAttention | None:
     if not behaves_as(attn, GlobalAttention) or not behaves_as(attn.attend, SoftmaxAttend):
         return None
     qkv, proj = sole_linear(attn.qkv), sole_linear(attn.proj)
-    if qkv is None or proj is None or attn.rotary is not None or reads_queries(attn.position_bias):
+    between = attn.rotary is not None or attn.qk_norm is not None
+    if qkv is None or proj is None or between or reads_queries(attn.position_bias):
         return None
     return ReadAttention(attn, qkv, proj, count)

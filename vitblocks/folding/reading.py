@@ -57,11 +57,9 @@ def last_linear(layer: nn.Module | None) -> Linear | None:
 
 
 def sole_linear(layer: nn.Module | None) -> nn.Linear | None:
-    """A Linear itself, or the only part of a Sequential that does anything; None where there is none, or its bias is out of reach."""
-    if is_sequence(layer):
-        inner = [part for part in layer if type(part) is not nn.Identity]
-        return sole_linear(inner[0]) if len(inner) == 1 else None
-    return layer if behaves_as(layer, nn.Linear) and not hooked(layer) else None
+    """The Linear that is all that a layer does: what reads its input and gives its output. None if there is none."""
+    found, last = readers(layer), writer(layer)
+    return last if found == [last] and behaves_as(last, nn.Linear) and not hooked(last) else None
 
 
 def alike(layer: nn.Module | None) -> bool:

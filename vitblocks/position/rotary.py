@@ -101,9 +101,9 @@ class Rotary2d(nn.Module):
         if self.mixed_heads not in (None, q.shape[-3]):
             raise ValueError(f"q must have the {self.mixed_heads} heads of the mixed Rotary2d, got {tuple(q.shape)}")
         turns = self.tables(grid, q.shape[-2], q)
-        turned = _turn(q, *turns, _PAIRS[self.pairs])
+        turned = turn(q, *turns, self.pairs)
         turns = turns if k.shape[-2] == q.shape[-2] else self.tables(grid, k.shape[-2], k)
-        return turned, _turn(k, *turns, _PAIRS[self.pairs])
+        return turned, turn(k, *turns, self.pairs)
 
     def tables(self, grid: Grid, tokens: int, like: Tensor) -> tuple[Tensor, Tensor]:
         """What channels, and what their partners are multiplied with: ``(tokens, head_dim)``, of mixed ones for each head before that.
@@ -136,6 +136,8 @@ _PAIRS = {
 }
 
 
-def _turn(x: Tensor, cos: Tensor, sin: Tensor, pairs: _Pairs) -> Tensor:
-    partners = rearrange(x, f"{pairs.joined} -> {pairs.apart}", two=2).flip(pairs.axis)
-    return (x * cos + rearrange(partners, f"{pairs.apart} -> {pairs.joined}") * sin).to(x.dtype)
+def turn(x: Tensor, cos: Tensor, sin: Tensor, pairs: str) -> Tensor:
+    """Tokens ``(..., heads, n, head_dim)`` turned by what :meth:`Rotary2d.tables` gives for them."""
+    together, apart, axis = _PAIRS[pairs]
+    partners = rearrange(x, f"{together} -> {apart}", two=2).flip(axis)
+    return (x * cos + rearrange(partners, f"{apart} -> {together}") * sin).to(x.dtype)

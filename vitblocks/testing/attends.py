@@ -92,6 +92,15 @@ def _check_attend_case(
         most = float(weights.detach()[hidden].abs().max()) if bool(hidden.any()) else 0.0
         leak = 0.0 if declared(module, "hides_keys") else leak
         subject.require(most <= leak, "a hidden key has no weight", case, f"one has {most:.3g}, at most {leak:.3g}")
+    if declared(module, "averages"):
+        sums = weights.sum(dim=-1)
+        subject.require_close(sums, torch.ones_like(sums), "the weights of a query sum to 1", case, torch.float64)
+    if declared(module, "softmaxed"):
+        scaled = deepcopy(module)
+        scaled.scale = 1.0
+        rule = "softmaxed: it reads q and k by their scaled products, and the same number on all logits changes nothing"
+        moved = scaled.weights(q * module.factor(q), k + normal((*k.shape[:-2], 1, k.shape[-1]), 7), bias)
+        subject.require_close(moved, weights, rule, case, torch.float64)
     out = module(q, k, v, bias)
     subject.require_close(out, weights @ v, "attend(q, k, v, bias) is weights(q, k, bias) @ v", case, torch.float64)
     (out * normal(out.shape, 5)).sum().backward()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from ...attention.attend import Attend
-from ...attention.base import Attention, split_heads
+from ...attention.base import Attention, parted, split_heads
 from ...attention.options import HeadOptions
 from ...checks import check_words
 from ...grid import Grid, Size, image_grid, length, require_no_prefix, to_pair
@@ -66,6 +66,7 @@ class DownsamplingAttention(Attention):
 
     reads = ("q", "kv")
     writes = "proj"
+    separable = ("kv",)
     is_layer = False
 
     def __init__(
@@ -101,7 +102,7 @@ class DownsamplingAttention(Attention):
         coarse = (length(picked, 1), length(picked, 2))
         q = split_heads(self.q(rearrange(picked, "b h w c -> b (h w) c")), self.heads)
         widths = [self.heads * self.head_dim, self.heads * self.value_dim]
-        k, v = (split_heads(part, self.heads) for part in self.kv(x).split(widths, dim=-1))
+        k, v = (split_heads(part, self.heads) for part in parted(self.kv(x), widths))
         return self.output(self.attend(q, k, v, self.bias(grid, 0))), coarse
 
 
