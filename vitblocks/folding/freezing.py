@@ -12,7 +12,7 @@ from ..attention.base import Attention, reads_queries
 from ..grid import Grid, length
 from ..position.learned import add_positions
 from ..position.rotary import Rotary2d, turn
-from .declared import behaves_as
+from .declared import behaves_as, child
 from .owners import Owners
 from .reading import known
 from .report import Fold
@@ -118,7 +118,7 @@ def is_position(parent: nn.Module, name: str) -> bool:
         bias = parent.position_bias
         return bias is not None and type(bias) is not FrozenBias and not reads_queries(bias)
     if name == "rotary" and isinstance(parent, Attention):
-        return behaves_as(parent.rotary, Rotary2d)
+        return behaves_as(child(parent, name), Rotary2d)
     return bool(known(getattr(parent, name), "adds_positions"))
 
 
