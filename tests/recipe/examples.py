@@ -39,7 +39,7 @@ from vitblocks.grid import num_prefix
 from vitblocks.norm import map_layer_norm
 from vitblocks.objectives import MaskUnitMAE
 from vitblocks.objectives.views import ColorAugmentation, RandomCrop
-from vitblocks.pool import PrefixMeanPool
+from vitblocks.pool import PrefixMeanPool, TokenMeanPool
 from vitblocks.position import (
     ClassRelativeBias,
     resize_offsets_as_transformers,
@@ -157,6 +157,7 @@ OTHERS: list[Callable[[], nn.Module]] = [
     lambda: Rescale((32, 32), 16, multiple=8),
     lambda: ResizeTo((16, 8)),
     lambda: PrefixMeanPool(),
+    lambda: TokenMeanPool(),
     lambda: MeanPool(nn.LayerNorm(8)),
     lambda: LocalWindowAttention(8, 2, window=(2, 3), shift=1, qkv_bias=False),
     lambda: GlobalAttention(8, 2, proj=nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5))),

@@ -2,7 +2,7 @@
 
 from .attention_pool import AttentionPool
 from .class_token import ClassPool
-from .mean import ClassMeanPool, MeanPool, PrefixMeanPool
+from .mean import ClassMeanPool, MeanPool, PrefixMeanPool, TokenMeanPool
 from .sequence import SequencePool
 
 __all__ = [
@@ -12,4 +12,5 @@ __all__ = [
     "MeanPool",
     "PrefixMeanPool",
     "SequencePool",
+    "TokenMeanPool",
 ]

@@ -65,3 +65,19 @@ class PrefixMeanPool(nn.Module):
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         return x[:, : require_prefix(x, grid, "PrefixMeanPool")].mean(dim=1)
+
+
+@part
+class TokenMeanPool(nn.Module):
+    """The mean of all tokens, prefix tokens too, then a norm if one is given: ``(B, N, C) -> (B, C)``, any grid.
+
+    No paper's: what vit-pytorch up to 0.26 does with ``pool="mean"``, so that weights trained there are read as they were trained.
+    ``ViT(pool="mean", prefix_tokens=1)`` with ``model.pool = TokenMeanPool(model.pool.norm)`` is that model.
+    """
+
+    def __init__(self, norm: nn.Module | None = None) -> None:
+        super().__init__()
+        self.norm = nn.Identity() if norm is None else norm
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        return self.norm(x.mean(dim=1))

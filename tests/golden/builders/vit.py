@@ -14,6 +14,7 @@ from vitblocks import ConvEmbed, GatedMlp, GlobalAttention, LinearEmbed, MeanPoo
 from vitblocks.checkpoint import Computed, KeyMap
 from vitblocks.checkpoint.rules import Table
 from vitblocks.norm import NormFactory
+from vitblocks.pool import TokenMeanPool
 from vitblocks.position import resize_table, resize_table_as_timm
 from vitblocks.zoo.vit.layouts import vit_pytorch as vit_pytorch_layout
 
@@ -138,9 +139,9 @@ def vit_pytorch(config: Config, *, dual_norm: bool) -> ViT:
     """The Linear patch embedding, with a norm before and after it since 1.0. qkv has no bias, and the norms PyTorch's epsilon.
 
     A single head as wide as the model has no output projection there. With ``pool="mean"`` it has no class token since 1.0, and norms
-    the tokens before their mean; earlier versions average the class token along with them, which ours has no part for.
+    the tokens before their mean; earlier versions average the class token along with them, and norm the mean.
     """
-    pool = config.only("pool", "cls", *(["mean"] if dual_norm else []))
+    pool = config.only("pool", "cls", "mean")
     if config["num_classes"] < 1:
         raise config.refuse("num_classes", "without classes it gives all tokens, ours the features")
     dim, heads, head_dim = config["dim"], config["heads"], config.get("dim_head", 64)
@@ -160,12 +161,13 @@ def vit_pytorch(config: Config, *, dual_norm: bool) -> ViT:
         head_dim=head_dim,
         mlp_dim=config["mlp_dim"],
         pool=pool,
+        prefix_tokens=None if dual_norm else 1,
         qkv_bias=False,
         norm=norm,
         embed=LinearEmbed((rows, columns), dim, channels=channels, proj=proj),
     )
     if pool == "mean":
-        model.norm, model.pool = norm(dim), MeanPool()
+        model.norm, model.pool = (norm(dim), MeanPool()) if dual_norm else (nn.Identity(), TokenMeanPool(norm(dim)))
     if heads == 1 and head_dim == dim:
         for attn in (part for part in model.modules() if isinstance(part, GlobalAttention)):
             attn.proj = nn.Identity()

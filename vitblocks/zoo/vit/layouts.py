@@ -67,7 +67,6 @@ _WRAPPED = (
             Rule("fn.net.3.{p}", "mlp.fc2.{p}"),
         ),
     ),
-    Rule("mlp_head.0.{p}", "norm.{p}"),
     Rule("mlp_head.1.{p}", "head.{p}"),
 )
 
@@ -105,9 +104,10 @@ def _no_token(model: ViT) -> Tensor:
 
 
 def vit_pytorch(model: ViT) -> Table:
-    """vit-pytorch's ViT: of 1.26 if the patches are normed before and after their Linear, otherwise of 0.26 with ``pool="cls"``.
+    """vit-pytorch's ViT: of 1.26 if the patches are normed before and after their Linear, otherwise of 0.26.
 
-    That of 1.26 with ``pool="mean"`` has an empty table of class tokens.
+    With ``pool="mean"`` that of 0.26 needs :class:`~vitblocks.pool.TokenMeanPool`, since its class token is in the mean, and that of 1.26
+    has an empty table of class tokens.
     """
     patches: Table = ()
     match model.embed:
@@ -128,6 +128,7 @@ def vit_pytorch(model: ViT) -> Table:
         Rule("pos_embedding", "stages.0.learned_position.table"),
         *patches,
         *_WRAPPED,
+        Rule("mlp_head.0.{p}", "norm.{p}" if isinstance(model.pool, ClassPool) else "pool.norm.{p}"),
     )
 
 
