@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from vitblocks import zoo
 
 from .border import cases as cases  # which lets timm import torchvision
 
@@ -56,3 +59,12 @@ def test_every_page_is_in_the_navigation() -> None:
     navigation = (DOCS / "index.md").read_text()
     for page in PAGES:
         assert page.stem == "index" or f"\n{page.relative_to(DOCS).with_suffix('')}\n" in navigation, page
+
+
+@pytest.mark.parametrize("home", sorted(Path(zoo.__path__[0]).glob("*/__init__.py")), ids=lambda home: home.parent.name)
+def test_every_paper_says_what_is_special_about_it(home: Path) -> None:
+    """The gallery shows it: at least two sentences below the line that names the paper."""
+    docstring = ast.get_docstring(ast.parse(home.read_text())) or ""
+    title, _, special = docstring.partition("\n\n")
+    assert "arXiv:" in title
+    assert special.count(".") >= 2
