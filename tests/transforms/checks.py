@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Callable, Mapping
 from copy import deepcopy
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 from tests.zoo.tiny import Tiny
+from vitblocks.deploying import to_onnx, to_program
+from vitblocks.deploying.exporting import INPUT, quiet
+from vitblocks.fast.private import compile_package, load_package
 
 BATCH, OTHERS = 2, (1, 5)
 """The batch that a model is exported with, and those that the exported one is run with."""
@@ -90,48 +93,65 @@ def traced(row: Tiny) -> None:
     run_others(row, model, torch.jit.trace(model, images(row, BATCH)))
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """The older ONNX exporter prints, graphs too where it fails."""
-    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        yield
+def run_file(path: Path, row: Tiny, model: nn.Module) -> None:
+    """An ONNX file, run by ONNX Runtime with other batches."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    session = onnxruntime.InferenceSession(str(path), options)
+    run_others(row, model, lambda x: torch.from_numpy(session.run(None, {INPUT: x.numpy()})[0]), close, torch.float32)
+
+
+def onnx(row: Tiny) -> None:
+    """ONNX by the older exporter, as ``deploy`` makes it: in float32, which the runtime has kernels for."""
+    onnx_file(row, dynamo=False)
+
+
+def onnx_dynamo(row: Tiny) -> None:
+    """ONNX by ``torch.export``."""
+    onnx_file(row, dynamo=True)
 
 
 @torch.no_grad()
-def onnx(row: Tiny) -> None:
-    """``torch.onnx.export(dynamo=False)`` with a batch of any size, run by ONNX Runtime: in float32, which it has kernels for."""
-    import onnxruntime
+def onnx_file(row: Tiny, *, dynamo: bool) -> None:
+    model = build(row, torch.float32)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        to_onnx(model, images(row, BATCH, torch.float32), path, dynamo=dynamo)
+        run_file(path, row, model)
 
-    model, file = build(row, torch.float32), io.BytesIO()
-    sizes = {"image": {0: "batch"}, "logits": {0: "batch"}}
-    with quiet():
-        torch.onnx.export(
-            model,
-            (images(row, BATCH, torch.float32),),
-            file,
-            dynamo=False,
-            opset_version=17,
-            input_names=["image"],
-            output_names=["logits"],
-            dynamic_axes=sizes,
-        )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(file.getvalue(), options)
 
-    def run(x: Tensor) -> Tensor:
-        return torch.from_numpy(session.run(None, {"image": x.numpy()})[0])
+@torch.no_grad()
+def ahead_of_time(row: Tiny) -> None:
+    """AOTInductor's library, loaded and run with other batches. Without vector code, which takes longest to compile."""
+    model = build(row, torch.float32)
+    program = to_program(model, images(row, BATCH, torch.float32))
+    options = {"cpp.simdlen": 1, "aot_inductor.compile_wrapper_opt_level": "O0"}
+    with TemporaryDirectory() as folder:
+        with quiet():
+            compile_package(program, Path(folder) / "model.pt2", options)
+        run_others(row, model, load_package(Path(folder) / "model.pt2"), close, torch.float32)
 
-    run_others(row, model, run, close, torch.float32)
+
+@torch.no_grad()
+def any_size(row: Tiny) -> None:
+    """``torch.export`` with a batch, a height and a width of any size, exported at one size and run at others.
+
+    Not at the model's own: tables of positions are resized for all sizes but that, which is another program.
+    """
+    model, side = build(row), row.image_size
+    program = to_program(model, torch.randn(BATCH, 3, 2 * side, 3 * side, dtype=torch.float64), sizes=True).module()
+    for batch, height, width in ((1, 3 * side, 2 * side), (3, 4 * side, 4 * side)):
+        x = torch.randn(batch, 3, height, width, dtype=torch.float64)
+        torch.testing.assert_close(program(x), model(x))
 
 
 @torch.no_grad()
 def exported(row: Tiny) -> None:
     """``torch.export.export`` with a batch of any size."""
     model = build(row)
-    shapes = ({0: torch.export.Dim("batch", min=1)},)
-    program = torch.export.export(model, (images(row, BATCH),), dynamic_shapes=shapes)
-    run_others(row, model, program.module())
+    run_others(row, model, to_program(model, images(row, BATCH)).module())
 
 
 def compiled(row: Tiny) -> None:
@@ -154,7 +174,9 @@ COLUMNS: Mapping[str, Callable[[Tiny], None]] = {
     "ensembles": ensembles,
     "jit.trace": traced,
     "ONNX": onnx,
+    "ONNX, dynamo": onnx_dynamo,
     "torch.export": exported,
+    "any size": any_size,
     "torch.compile": compiled,
 }
 """The columns of the table."""

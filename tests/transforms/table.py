@@ -51,25 +51,37 @@ GUARD = Limit(
     "data-dependent expression",
     "How many tokens are left depends on the images, and so do the sizes in the graph. Use `drop_tokens=False`.",
 )
+SIZES = Limit(
+    "Guard failed|unhashable type: non-nested SymInt",
+    "The way through the model depends on the size: windows that fit or are padded, tables that are resized by other factors. "
+    "The program holds for sizes that go the way of its example.",
+)
 FAST_PATH = Limit(
     "aten::_transformer_encoder_layer_fwd",
-    "The transformer plugged in here is PyTorch's `nn.TransformerEncoderLayer`, whose fused operator has no counterpart in ONNX, and no "
-    "gradient within `vmap`: call `torch.backends.mha.set_fastpath_enabled(False)` before.",
+    "The transformer plugged in here is PyTorch's `nn.TransformerEncoderLayer`, whose fused operator has no gradient within `vmap`: call "
+    "`torch.backends.mha.set_fastpath_enabled(False)` before.",
     slow_path,
+)
+OF_SOME_SIZES = (
+    *("BEiT", "CrossFormer", "DINOv2", "DistillableT2TViT", "Hiera", "LeViT", "MaxViT", "NesT", "RegionViT", "SAMViT"),
+    *("Swin", "SwinV2", "T2TViT"),
 )
 LIMITS: Mapping[tuple[str, str], Limit] = {
     (TRIMMED, "per-sample gradients"): ITEM,
     (TRIMMED, "ensembles"): ITEM,
     (TRIMMED, "jit.trace"): LENGTH,
     (TRIMMED, "ONNX"): LENGTH,
+    (TRIMMED, "ONNX, dynamo"): GUARD,
     (TRIMMED, "torch.export"): GUARD,
+    (TRIMMED, "any size"): GUARD,
     (TRIMMED, "torch.compile"): GUARD,
-    **{
-        (row, column): FAST_PATH
-        for row in ("EfficientViT", "DistillableEfficientViT")
-        for column in ("ensembles", "ONNX")
-    },
+    **{(row, "any size"): SIZES for row in OF_SOME_SIZES},
+    **{(row, "ensembles"): FAST_PATH for row in ("EfficientViT", "DistillableEfficientViT")},
 }
+
+
+UNTRIED = frozenset({("MobileViT", "any size")})
+"""Cells that took more than ten minutes, and were not waited for."""
 
 
 def check(row: str, column: str) -> None:
@@ -95,12 +107,15 @@ Every class of the zoo, in a tiny configuration, beside the model called as it s
 - **per-sample gradients**: `vmap(grad(loss))` over the images of a batch is a loop over them;
 - **ensembles**: `torch.func.stack_module_state` and `vmap(functional_call)` over two models give the outputs and the gradients of each;
 - **jit.trace**: `torch.jit.trace`, run with other batches;
-- **ONNX**: `torch.onnx.export(dynamo=False)` with a dynamic batch, run with other batches by ONNX Runtime;
-- **torch.export**: `torch.export.export` with a dynamic batch, run with other batches;
+- **ONNX**: `deploying.to_onnx`, a trace, as `deploy` takes it: a dynamic batch, run with other batches by ONNX Runtime;
+- **ONNX, dynamo**: `deploying.to_onnx(dynamo=True)`, made of `torch.export`'s program, run in the same way;
+- **torch.export**: `deploying.to_program`, a dynamic batch, run with other batches;
+- **any size**: `deploying.to_program(sizes=True)`: batch, height and width are open, run with others of each;
 - **torch.compile**: `fullgraph=True`, outputs and gradients.
 
 Gradients per sample and ONNX are compared in float32, all else in float64. Dropout and drop path are off, BatchNorm uses its running
-statistics. A trace, and an ONNX file made of it, has the image size of its example.
+statistics. A trace, and an ONNX file made of it, has the image size of its example. A program of any size is exported at another size than
+the model's own, and does not take that one: there positions are not resized, which is another program.
 
 This page is written by `python -m tests.transforms --write docs/transforms.md`, which checks every cell; `make test` checks the same ones.
 
@@ -112,6 +127,8 @@ def page() -> str:
     notes = list(dict.fromkeys(LIMITS.values()))
 
     def cell(row: str, column: str) -> str:
+        if (row, column) in UNTRIED:
+            return "not tried"
         limit = LIMITS.get((row, column))
         return "yes" if limit is None else f"{'no' if limit.within is None else 'yes'} ({notes.index(limit) + 1})"
 

@@ -8,15 +8,19 @@ from pathlib import Path
 import pytest
 
 from .checks import COLUMNS
-from .table import LIMITS, ROWS, check, page
+from .table import LIMITS, ROWS, UNTRIED, check, page
 
 COMPILED = {"ATSViT", "ATSViT(drop_tokens=True)", "LeViT", "Swin", "ViT"}
 """Rows whose compilation is tried in the suite; that of the others takes a minute, and tests/zoo compiles each class, too."""
 
+QUICK = {"torch.compile": COMPILED, "ONNX, dynamo": {"ViT"}, "any size": {"ViT"}}
+"""Of the columns that take long, the rows that the suite tries."""
+
 CELLS = [
-    pytest.param(row, column, marks=[pytest.mark.slow] if column == "torch.compile" and row not in COMPILED else [])
+    pytest.param(row, column, marks=[] if row in QUICK.get(column, ROWS) else [pytest.mark.slow])
     for row in sorted(ROWS)
     for column in COLUMNS
+    if (row, column) not in UNTRIED
 ]
 
 
