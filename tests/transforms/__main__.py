@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from .checks import COLUMNS
-from .table import LIMITS, ROWS, UNTRIED, check, page
+from .table import LIMITS, ROWS, check, page
 
 
 def main() -> int:
@@ -20,7 +20,7 @@ def main() -> int:
     path: Path | None = parser.parse_args().write
     failed = False
     for row in sorted(ROWS):
-        for column in (c for c in COLUMNS if (row, c) not in UNTRIED):
+        for column in COLUMNS:
             torch.manual_seed(0)
             try:
                 check(row, column)

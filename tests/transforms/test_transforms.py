@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from .checks import COLUMNS
-from .table import LIMITS, ROWS, UNTRIED, check, page
+from .table import LIMITS, ROWS, check, page
 
 COMPILED = {"ATSViT", "ATSViT(drop_tokens=True)", "LeViT", "Swin", "ViT"}
 """Rows whose compilation is tried in the suite; that of the others takes a minute, and tests/zoo compiles each class, too."""
@@ -20,7 +20,6 @@ CELLS = [
     pytest.param(row, column, marks=[] if row in QUICK.get(column, ROWS) else [pytest.mark.slow])
     for row in sorted(ROWS)
     for column in COLUMNS
-    if (row, column) not in UNTRIED
 ]
 
 
