@@ -125,7 +125,8 @@ Gradients per sample and ONNX are compared in float32, all else in float64. Drop
 statistics. A trace, and an ONNX file made of it, has the image size of its example. A program of any size is exported at another size than
 the model's own, and does not take that one: there positions are not resized, which is another program.
 
-This page is written by `python -m tests.transforms --write docs/transforms.md`, which checks every cell; `make test` and `make test-slow` check the same ones.
+This page is written by `python -m tests.transforms --write docs/transforms.md`, which checks every cell;
+`make test` and `make test-slow` check the same ones.
 
 """
 
