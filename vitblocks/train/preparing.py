@@ -100,7 +100,8 @@ def with_adaptors(model: nn.Module, recipe: Recipe) -> Any:
     alpha = 2 * recipe.lora if recipe.lora_alpha is None else recipe.lora_alpha
     head = [p for name, p in model.named_parameters() if name.startswith("head.")]
     wanted = _linears(model, recipe.lora_targets)
-    adapted = get_peft_model(model, LoraConfig(r=recipe.lora, lora_alpha=alpha, target_modules=wanted))  # type: ignore[arg-type]
+    adapt: Any = get_peft_model  # its types ask for a model of transformers
+    adapted = adapt(model, LoraConfig(r=recipe.lora, lora_alpha=alpha, target_modules=wanted))
     for parameter in head:
         parameter.requires_grad_(True)
     return adapted
