@@ -17,7 +17,9 @@ from benchmarks.views import crop, ink
 from vitblocks.demo.digits import Labelled
 
 
-@pytest.mark.parametrize("name", ["mae", "dino", "distillation"])
+@pytest.mark.parametrize(
+    "name", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("mae", "dino")), "distillation"]
+)
 def test_every_step_is_counted_and_every_method_scored(name: str, tmp_path: Path) -> None:
     ticks: list[None] = []
     scores = RUNS[name](Job(0, QUICK, tmp_path, lambda: ticks.append(None)))

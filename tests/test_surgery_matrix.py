@@ -170,7 +170,9 @@ AFTER: list[tuple[str, type[Attention], dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "kind", "options"), AFTER)
+@pytest.mark.parametrize(
+    ("name", "kind", "options"), [AFTER[0], *(pytest.param(*case, marks=pytest.mark.slow) for case in AFTER[1:])]
+)
 def test_swapped_models_compile_export_and_are_saved(
     name: str, kind: type[Attention], options: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -46,8 +46,9 @@ def test_heads_are_mixed_by_products(name: str) -> None:
         model(images())
         folded(images())
     assert torch.allclose(before[0].weights, after[0].weights, rtol=0, atol=1e-9)
-    with torch.no_grad():
-        assert difference(folded, torch.compile(folded, backend="eager", fullgraph=True), images()) < 1e-12
+    if name == "talking":  # compiling takes seconds, and the parts are the same ones
+        with torch.no_grad():
+            assert difference(folded, torch.compile(folded, backend="eager", fullgraph=True), images()) < 1e-12
     assert fold(folded, images()).report.counts == {}
 
 

@@ -30,7 +30,7 @@ def partitions(model: CrossFormer) -> list[object]:
     return [module.windows for module in model.modules() if isinstance(module, WindowAttention)]
 
 
-@pytest.mark.parametrize(("depth", "cooling"), [((2, 1), False), ((4, 1), True)])
+@pytest.mark.parametrize(("depth", "cooling"), [((2, 1), False), pytest.param((4, 1), True, marks=pytest.mark.slow)])
 def test_does_what_every_model_does(depth: tuple[int, int], cooling: bool) -> None:
     model = tiny(depth=depth, dropout=0.1, drop_path=0.1, amplitude_cooling=cooling)
     check_model(model, torch.randn(2, 3, 56, 40), classes=5)

@@ -33,7 +33,7 @@ def tiny(**options: object) -> RegionViT:
     "options",
     [
         {"drop_path": 0.1, "use_peg": True},
-        {"dropout": 0.1, "tokenize_local_3_conv": True, "carry_padding": True},
+        pytest.param({"dropout": 0.1, "tokenize_local_3_conv": True, "carry_padding": True}, marks=pytest.mark.slow),
     ],
     ids=["PEG", "three convolutions and carried padding"],
 )

@@ -28,7 +28,7 @@ def pcpvt(**options: Any) -> TwinsPCPVT:
     return TwinsPCPVT(**{"num_classes": 5, "reductions": (4, 2, 2, 1), **sizes, **options})
 
 
-@pytest.mark.parametrize("build", [svt, pcpvt])
+@pytest.mark.parametrize("build", [svt, pytest.param(pcpvt, marks=pytest.mark.slow)])
 def test_does_what_every_model_does(build: Any) -> None:
     check_model(build(drop_path=0.1, dropout=0.1, attn_dropout=0.1), torch.randn(2, 3, 64, 64), classes=5)
 

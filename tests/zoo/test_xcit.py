@@ -18,7 +18,7 @@ def tiny(**options: Any) -> XCiT:
     return XCiT(**{"patch_size": 8, "num_classes": 5, "dim": 16, "depth": 2, "heads": 2, "mlp_dim": 32, **options})
 
 
-@pytest.mark.parametrize("patch_size", [8, 16])
+@pytest.mark.parametrize("patch_size", [pytest.param(8, marks=pytest.mark.slow), 16])
 def test_does_what_every_model_does(patch_size: int) -> None:
     model = tiny(patch_size=patch_size, drop_path=0.1, dropout=0.1, norm_patches=patch_size == 8)
     check_model(model, torch.randn(2, 3, 32, 48), classes=5)

@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from ..attention.base import Attention, reads_queries
 from .affine import Affine, precede
+from .declared import child, declared
 from .owners import Owners
 from .reading import known, sole_linear
 from .report import Fold
+from .window_order import WindowStep
 
 
 class Separate(nn.Module):
@@ -32,11 +34,12 @@ def separate_projections(model: nn.Module, owners: Owners) -> Iterator[Fold]:
 
     Where a softmax reads them, and nothing norms them before, the factor of the logits goes into the queries, and keys have no bias:
     without rotary positions it adds the same to all logits of a query. Where values are averaged, their bias goes into the projection
-    after it, if that is a Linear.
+    after it, if that is a Linear. An attention whose parts something else calls is left alone.
     """
+    taken = _taken_apart(model)
     for attn in list(model.modules()):
         names = known(attn, "separable")
-        if names is None or not isinstance(attn, Attention) or not owners.alone(attn):
+        if names is None or not isinstance(attn, Attention) or attn in taken or not owners.alone(attn):
             continue
         made = {name: sole_linear(part) for name, part in attn.projections().items()}
         if any(linear is None for linear in made.values()):
@@ -47,6 +50,12 @@ def separate_projections(model: nn.Module, owners: Owners) -> Iterator[Fold]:
             parts = {letter: linears[letter] for letter in name}
             setattr(attn, name, Separate(**parts).eval() if name in names else parts[name])
         yield Fold("queries, keys and values by a product each", owners.name(attn), owners.name(attn))
+
+
+def _taken_apart(model: nn.Module) -> set[nn.Module | None]:
+    """Attentions whose parts another part calls by itself: it may read their values, as adaptive sampling does for its scores."""
+    names = {holder: declared(holder, "calls_parts_of") for holder in model.modules() if type(holder) is not WindowStep}
+    return {child(holder, name) for holder, name in names.items() if name is not None}
 
 
 def _split(attn: Attention, name: str, linear: Any) -> Iterator[tuple[str, nn.Linear]]:
