@@ -187,6 +187,15 @@ PEERS = (
         library="timm, convolutional", weights=pointwise_as_linear
     ),
     of_timm("Twins-SVT-S", "twins_svt_small", "twins_svt_small", drop_path=0.0),
+    of_timm("Swin-T", "swin_tiny_patch4_window7_224", "swin_tiny_patch4_window7_224", drop_path=0.0),
+    Peer(
+        "DINOv2-S",
+        "timm",
+        timm_model("vit_small_patch14_dinov2", img_size=224),
+        published("vit_small_patch14_dinov2", image_size=224, num_classes=1000),
+        layout="timm",
+    ),
+    of_timm("SigLIP-B/16", "vit_base_patch16_siglip_224", "vit_base_patch16_siglip_224", num_classes=1000),
     of_timm("NesT-T", "nest_tiny_jx", "nest_tiny_jx", drop_path=0.0),
     of_timm("MobileViT-XS", "mobilevit_xs", "mobilevit_xs", 256),
     Peer(
