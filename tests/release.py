@@ -94,7 +94,8 @@ def attempt(python: str, file: Path, torch: str, folder: Path) -> str:
     said = run(inside, "-c", SMOKE, cwd=empty)
     if torch == "torch" and file.suffix == ".whl":
         run(inside, "-m", "pip", "install", "--quiet", "mypy")
-        run(inside, "-m", "mypy", "--strict", SCRIPT, cwd=empty)
+        shutil.copy(SCRIPT, empty)  # beside the repository mypy would read the package from there
+        run(inside, "-m", "mypy", "--strict", SCRIPT.name, cwd=empty)
         said += ", a typed script checked"
     shutil.rmtree(environment)
     return said
