@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from vitblocks import create_model, load_model
 from vitblocks.cli import NEEDED, main
@@ -144,6 +145,18 @@ def test_export(kind: str, place: Path, tmp_path: Path, capsys: pytest.CaptureFi
     found = said(capsys, "export", str(place / "run" / "model"), "--output", str(tmp_path / f"model.{kind}"))
     assert found["largest_difference"] < 1e-5
     assert (tmp_path / f"model.{kind}").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_what_is_exported_is_folded_unless_told_otherwise(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held = {}
+    for way in ("--fold", "--no-fold"):
+        said(capsys, "export", str(place / "run" / "model"), "--output", str(tmp_path / "model.pt2"), way)
+        held[way] = torch.export.load(tmp_path / "model.pt2").state_dict
+    assert any("norm1.weight" in name for name in held["--no-fold"])
+    assert not any("norm1.weight" in name for name in held["--fold"])
 
 
 def test_bench(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -149,11 +149,8 @@ def export(
     sample = sample_for(model, size)
     with torch.no_grad():
         expected = model(sample)
-    if folded:
-        fold(model, sample)
-    difference = (
-        _onnx(model, sample, output, expected) if kind == ".onnx" else _program(model, sample, output, expected)
-    )
+    made = fold(model, sample).model if folded else model
+    difference = _onnx(made, sample, output, expected) if kind == ".onnx" else _program(made, sample, output, expected)
     say(
         {"written": str(output), "largest_difference": difference},
         as_json,
