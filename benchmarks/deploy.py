@@ -23,26 +23,12 @@ import vitblocks
 from vitblocks.deploying import RUNTIMES, Settings
 
 from .pairing import Pairing, Work
-from .peers import Peer, of_timm, pair, published, timm_model
+from .peers import PEERS as ALL, Peer, pair
 from .swap import machine
 from .tables import markdown
 
-PEERS = (
-    of_timm("ViT-S", "vit_small_patch16_224", "vit_small_patch16_224"),
-    of_timm("LeViT-256", "levit_256", "levit_256_distilled", drop_path=0.0),
-    of_timm("PiT-S", "pit_s_224", "pit_s_224", drop_path=0.0),
-    of_timm("Twins-S", "twins_svt_small", "twins_svt_small", drop_path=0.0),
-    of_timm("CaiT-XXS24", "cait_xxs24_224", "cait_xxs24_224", layer_dropout=0.0),
-    of_timm("Swin-T", "swin_tiny_patch4_window7_224", "swin_tiny_patch4_window7_224", drop_path=0.0),
-    of_timm("MobileViT-XS", "mobilevit_xs", "mobilevit_xs", 256),
-    Peer(
-        "DINOv2-S",
-        "timm",
-        timm_model("vit_small_patch14_dinov2", img_size=224),
-        published("vit_small_patch14_dinov2", image_size=224, num_classes=1000),
-        layout="timm",
-    ),
-)
+NAMES = ("ViT-S", "LeViT-256", "PiT-S", "Twins-SVT-S", "CaiT-XXS24", "Swin-T", "MobileViT-XS", "DINOv2-S")
+PEERS = tuple(peer for peer in ALL if peer.name in {f"{name}/timm" for name in NAMES})
 
 
 def through(name: str, model: nn.Module, images: Tensor) -> Callable[[], Any]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import pytest
-import torch
 
 from tests.zoo.tiny import TINY, Tiny
+from vitblocks.deploying.exporting import plain_layers
 
 from .checks import COLUMNS
 
@@ -18,17 +18,6 @@ ROWS: Mapping[str, Tiny] = {
     **TINY,
     TRIMMED: Tiny(lambda **options: TINY["ATSViT"].build(drop_tokens=True, **options), TINY["ATSViT"].image_size),
 }
-
-
-@contextmanager
-def slow_path() -> Iterator[None]:
-    """PyTorch's own transformer layers without their fused operators."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
 
 
 class Limit(NamedTuple):
@@ -60,7 +49,7 @@ FAST_PATH = Limit(
     "aten::_transformer_encoder_layer_fwd",
     "The transformer plugged in here is PyTorch's `nn.TransformerEncoderLayer`, whose fused operator has no gradient within `vmap`: call "
     "`torch.backends.mha.set_fastpath_enabled(False)` before.",
-    slow_path,
+    plain_layers,
 )
 OF_SOME_SIZES = (
     *(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -70,7 +71,7 @@ def bench(
     say(found, as_json, words)
 
 
-def _time(work, seconds: float, device: str) -> float:  # type: ignore[no-untyped-def]
+def _time(work: Callable[[], object], seconds: float, device: str) -> float:
     """The median time of one call, after two to warm up."""
     times: list[float] = []
     for _ in range(2):

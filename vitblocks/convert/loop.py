@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import cos, inf, pi
+from math import inf
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from ..checkpoint.tensor_file import read_tensors, write_tensors
+from ..train.schedule import cosine
 from .drift import batches
 
 Groups = Mapping[str, Sequence[nn.Parameter]]
@@ -45,7 +46,7 @@ class Training:
         warm = max(self.steps // 10, 1)
         if step < warm:
             return self.lr * (step + 1) / warm
-        return self.lr * 0.5 * (1 + cos(pi * (step - warm) / max(self.steps - warm, 1)))
+        return cosine(self.lr, 0.0, (step - warm) / max(self.steps - warm, 1))
 
 
 @dataclass

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..folding.declared import declared
 from ..grid import Grid
-from ..inspect.frames import evaluating, in_this_thread
+from ..inspect.frames import Enough, evaluating, in_this_thread
 from ..residual import Shortcut
 
 
@@ -26,10 +26,6 @@ class Seen:
     y: Tensor
     before: Tensor | None = None
     after: Tensor | None = None
-
-
-class Enough(BaseException):
-    """The layer asked for has been seen."""
 
 
 def token_weights(x: Tensor, grid: Grid) -> Tensor:

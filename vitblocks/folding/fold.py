@@ -80,7 +80,6 @@ def fold(model: nn.Module, sample: Tensor | None = None, *, outputs: Outputs = "
         with _calls(folded) as calls:
             _outputs(folded, sample)
         report.folds += freeze(folded, calls)
-        report.folds += order_windows(folded, Owners(folded), calls)
     if outputs == "logits":
         with torch.no_grad():
             report.folds += read_last_block(folded, Owners(folded))
@@ -88,6 +87,7 @@ def fold(model: nn.Module, sample: Tensor | None = None, *, outputs: Outputs = "
         report.folds += mix_by_products(folded, Owners(folded))
         report.folds += separate_projections(folded, Owners(folded))
     if sample is not None:
+        report.folds += order_windows(folded, Owners(folded), calls)
         report.drift = _largest_change(before, _outputs(folded, sample))
     return Folded(folded, report)
 

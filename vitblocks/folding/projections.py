@@ -14,7 +14,6 @@ from .declared import child, declared
 from .owners import Owners
 from .reading import known, sole_linear
 from .report import Fold
-from .window_order import WindowStep
 
 
 class Separate(nn.Module):
@@ -54,8 +53,8 @@ def separate_projections(model: nn.Module, owners: Owners) -> Iterator[Fold]:
 
 def _taken_apart(model: nn.Module) -> set[nn.Module | None]:
     """Attentions whose parts another part calls by itself: it may read their values, as adaptive sampling does for its scores."""
-    names = {holder: declared(holder, "calls_parts_of") for holder in model.modules() if type(holder) is not WindowStep}
-    return {child(holder, name) for holder, name in names.items() if name is not None}
+    names = ((holder, declared(holder, "calls_parts_of")) for holder in model.modules())
+    return {child(holder, name) for holder, name in names if name is not None}
 
 
 def _split(attn: Attention, name: str, linear: Any) -> Iterator[tuple[str, nn.Linear]]:

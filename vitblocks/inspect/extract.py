@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..fast.private import backward_pass
 from ..grid import Grid, one_line, split_prefix, to_map, to_pair
 from ..model import Model
-from .frames import Frame, follow, in_this_thread, is_grid, named_parts, tensors, uncompiled
+from .frames import Enough, Frame, follow, in_this_thread, is_grid, named_parts, tensors, uncompiled
 from .select import ModuleChoice, select_modules
 
 
@@ -101,7 +101,7 @@ def extract(
         handles += [module.register_forward_hook(in_this_thread(keeper.seen.note)) for module in parts.values()]
         with uncompiled(), follow(parts.values(), stack):
             yield keeper.tokens
-    except _Enough:
+    except Enough:
         pass
     except BaseException:
         keeper.tokens.clear()
@@ -111,10 +111,6 @@ def extract(
             handle.remove()
     if keeper.missing:
         raise RuntimeError(f"extract got nothing from {sorted(keeper.missing)}: they were not called within the block")
-
-
-class _Enough(BaseException):
-    """All that was asked for is there. No Exception, which somebody on the way might take for an error."""
 
 
 class _Keeper:
@@ -145,7 +141,7 @@ class _Keeper:
             self.tokens[f"{name}:{count}" if count else name] = TokenRecord(name, x, grid, stride)
             self.missing.discard(name)
             if self.stop and not self.missing:
-                raise _Enough
+                raise Enough
 
         return keep
 

@@ -22,6 +22,10 @@ class Frame(NamedTuple):
     grid: Grid | None
 
 
+class Enough(BaseException):
+    """All that a call was made for is there: a hook leaves it. No Exception, which somebody on the way might take for an error."""
+
+
 def is_grid(value: Any) -> bool:
     """Whether a value can be the grid of tokens: a tuple of one or two ints."""
     return isinstance(value, tuple) and len(value) in (1, 2) and all(isinstance(side, int) for side in value)
