@@ -122,6 +122,17 @@ def same_norm(module: nn.Module, theirs: Mapping[str, nn.Module]) -> NormFactory
     return first
 
 
+def last_norm(module: Any) -> tuple[str, bool]:
+    """Of Eva and Beit: the one last norm, ``norm`` of all tokens or ``fc_norm`` of what is pooled, and whether the class token is read."""
+    last = [name for name in ("norm", "fc_norm") if not isinstance(getattr(module, name), nn.Identity)]
+    refuse_unless(len(last) == 1, module, "last norms", last)
+    same_norm(module, {"blocks.0.norm1": module.blocks[0].norm1, last[0]: module.get_submodule(last[0])})
+    by_class = module.global_pool == "token"
+    refuse_unless(by_class or module.global_pool == "avg", module, "global_pool", module.global_pool)
+    refuse_unless(not (by_class and last == ["fc_norm"]), module, "fc_norm", module.fc_norm)
+    return last[0], by_class
+
+
 def patches(module: nn.Module, embed: Any, *, normed: bool = False, bias: bool = True) -> dict[str, Any]:
     """Of timm's ``PatchEmbed``, whose norm is refused unless ``normed``, and whose convolution has a ``bias`` or none."""
     refuse_unless(type(embed).__name__ == "PatchEmbed", module, "patch_embed", type(embed).__name__)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
+from importlib import import_module
 from typing import Any
 
 from torch import nn
@@ -93,15 +94,15 @@ def with_adaptors(model: nn.Module, recipe: Recipe) -> Any:
         ValueError: no Linear has one of the names.
     """
     try:
-        from peft import LoraConfig, get_peft_model
+        peft: Any = import_module("peft")  # its types ask for a model of transformers
     except ImportError as error:
         raise ImportError(f"lora needs peft: pip install 'vitblocks[lora]' ({error})") from error
     assert recipe.lora is not None
     alpha = 2 * recipe.lora if recipe.lora_alpha is None else recipe.lora_alpha
     head = [p for name, p in model.named_parameters() if name.startswith("head.")]
     wanted = _linears(model, recipe.lora_targets)
-    adapt: Any = get_peft_model  # its types ask for a model of transformers
-    adapted = adapt(model, LoraConfig(r=recipe.lora, lora_alpha=alpha, target_modules=wanted))
+    config = peft.LoraConfig(r=recipe.lora, lora_alpha=alpha, target_modules=wanted)
+    adapted = peft.get_peft_model(model, config)
     for parameter in head:
         parameter.requires_grad_(True)
     return adapted

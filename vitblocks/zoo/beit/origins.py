@@ -31,18 +31,13 @@ def read_timm(build: Callable[..., Model], module: Any) -> Model:
     settings = timm.alike(module, blocks, _timm_block)
     own, shared = settings.pop("own_bias"), module.rel_pos_bias is not None
     refuse_unless(not (own and shared), module, "rel_pos_bias beside those of blocks", True)
-    last = [name for name in ("norm", "fc_norm") if not isinstance(getattr(module, name), nn.Identity)]
-    refuse_unless(len(last) == 1, module, "last norms", last)
-    timm.same_norm(module, {"blocks.0.norm1": module.blocks[0].norm1, last[0]: module.get_submodule(last[0])})
-    by_class = module.global_pool == "token"
-    refuse_unless(by_class or module.global_pool == "avg", module, "global_pool", module.global_pool)
-    refuse_unless(not (by_class and last == ["fc_norm"]), module, "fc_norm", module.fc_norm)
+    last, by_class = timm.last_norm(module)
     model = build(
         **settings,
         **timm.patches(module, module.patch_embed),
         num_classes=timm.head(module),
         depth=len(blocks),
-        pool="mean" if last == ["fc_norm"] else "cls",
+        pool="mean" if last == "fc_norm" else "cls",
         bias_factory=partial(ClassRelativeBias, resize=resize_offsets_as_beit) if own or shared else None,
         shared_bias=shared,
         absolute_positions=module.pos_embed is not None,
@@ -50,7 +45,7 @@ def read_timm(build: Callable[..., Model], module: Any) -> Model:
         emb_dropout=rate_of(module.pos_drop),
         resize=resize_table_as_timm,
     )
-    if last == ["norm"] and not by_class:
+    if last == "norm" and not by_class:
         model.pool = MeanPool()
     return model
 

@@ -130,17 +130,12 @@ def _settings(module: Any, *, class_token: bool = True) -> dict[str, Any]:
 
 def _pooled(module: Any, build: Callable[..., Model], mean: str = "cls", **settings: Any) -> Model:
     """The model, with the norm before the pooling or after it. ``mean`` is the pool of one without a class token."""
-    last = [name for name in ("norm", "fc_norm") if not isinstance(getattr(module, name), nn.Identity)]
-    refuse_unless(len(last) == 1, module, "last norms", last)
-    timm.same_norm(module, {"blocks.0.norm1": module.blocks[0].norm1, last[0]: module.get_submodule(last[0])})
-    by_class = module.global_pool == "token"
-    refuse_unless(by_class or module.global_pool == "avg", module, "global_pool", module.global_pool)
-    refuse_unless(not (by_class and last == ["fc_norm"]), module, "fc_norm", module.fc_norm)
+    last, by_class = timm.last_norm(module)
     model = build(**settings, pool="cls" if by_class else mean)
     if by_class:
         return model
     norm = model.norm if isinstance(model.pool, ClassPool) else model.pool.get_submodule("norm")
-    after = last == ["fc_norm"]
+    after = last == "fc_norm"
     model.pool, model.norm = MeanPool(norm) if after else MeanPool(), nn.Identity() if after else norm
     return model
 

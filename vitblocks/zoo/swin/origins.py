@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from torch import Tensor
 
@@ -21,20 +21,7 @@ if TYPE_CHECKING:
 
 def read_timm(build: Callable[..., Model], module: Any) -> Model:
     """timm's SwinTransformer, at the size it is made for or at any. Windows that ours would not have are refused."""
-    stages = [timm.named(f"layers.{s}.blocks", stage.blocks) for s, stage in enumerate(module.layers)]
-    settings, each = timm.by_stage(module, stages, _block, own=("dim", "heads", "mlp_dim"))
-    blocks = {name: block for stage in stages for name, block in stage.items()}
-    dims = each["dim"]
-    refuse_unless(dims == [dims[0] * 2**s for s in range(len(dims))], module, "channels of its stages", dims)
-    timm.same_norm(
-        module,
-        {
-            "layers.0.blocks.0.norm1": module.layers[0].blocks[0].norm1,
-            "patch_embed.norm": module.patch_embed.norm,
-            "norm": module.norm,
-            **{f"layers.{s}.downsample.norm": stage.downsample.norm for s, stage in enumerate(module.layers) if s},
-        },
-    )
+    stages, blocks, settings, each, dims = timm_pyramid(module, _block)
     model = build(
         **timm.patches(module, module.patch_embed, normed=True),
         **settings,
@@ -49,12 +36,73 @@ def read_timm(build: Callable[..., Model], module: Any) -> Model:
         padding="timm",
         full_windows=any(block.always_partition for block in blocks.values()),
     )
+    require_same_windows(module, blocks, model)
+    return model
+
+
+class Pyramid(NamedTuple):
+    """Another library's Swin: the blocks of each stage by name, all blocks, what is alike in them, what each stage has, its channels."""
+
+    stages: list[dict[str, Any]]
+    blocks: dict[str, Any]
+    settings: dict[str, Any]
+    each: dict[str, list[Any]]
+    dims: list[int]
+
+
+def timm_pyramid(module: Any, read: timm.Read, own: Sequence[str] = ()) -> Pyramid:
+    """Of timm's SwinTransformer and SwinTransformerV2, whose stages double the channels and whose norms are all alike; else refused."""
+    pyramid = _pyramid(module, "layers", module.layers, read, own)
+    timm.same_norm(
+        module,
+        {
+            "layers.0.blocks.0.norm1": module.layers[0].blocks[0].norm1,
+            "patch_embed.norm": module.patch_embed.norm,
+            "norm": module.norm,
+            **{f"layers.{s}.downsample.norm": stage.downsample.norm for s, stage in enumerate(module.layers) if s},
+        },
+    )
+    return pyramid
+
+
+def hf_pyramid(module: Any, read: timm.Read, own: Sequence[str] = ()) -> Pyramid:
+    """The same of transformers' Swin and Swin V2, without positions in the embeddings or a mask token."""
+    base = module.base_model
+    for name in ("position_embeddings", "mask_token"):
+        theirs = getattr(base.embeddings, name)
+        refuse_unless(theirs is None, module, name, theirs)
+    layers = base.encoder.layers
+    pyramid = _pyramid(module, "encoder.layers", layers, read, own)
+    timm.same_norm(
+        module,
+        {
+            "encoder.layers.0.blocks.0.layernorm_before": layers[0].blocks[0].layernorm_before,
+            "embeddings.norm": base.embeddings.norm,
+            "layernorm": base.layernorm,
+            **{f"encoder.layers.{s}.downsample.norm": stage.downsample.norm for s, stage in enumerate(layers[:-1])},
+        },
+    )
+    return pyramid
+
+
+def _pyramid(module: Any, where: str, layers: Any, read: timm.Read, own: Sequence[str]) -> Pyramid:
+    stages = [timm.named(f"{where}.{s}.blocks", stage.blocks) for s, stage in enumerate(layers)]
+    settings, each = timm.by_stage(module, stages, read, own=("dim", "heads", "mlp_dim", *own))
+    dims = each["dim"]
+    refuse_unless(dims == [dims[0] * 2**s for s in range(len(dims))], module, "channels of its stages", dims)
+    return Pyramid(stages, {name: block for stage in stages for name, block in stage.items()}, settings, each, dims)
+
+
+def require_same_windows(module: Any, blocks: Mapping[str, Any], model: Model) -> None:
+    """Refuse windows that ours would not have: of another size or shift than those of their blocks, which say one number or two."""
     for (name, theirs), (_, ours) in zip(blocks.items(), model.blocks(), strict=True):
         windows = cast("WindowAttention", cast("Block", ours).attn).windows
-        same = (getattr(windows, "size", None), getattr(windows, "shift", (0, 0)))
-        refuse_unless(same[0] == theirs.window_size, module, f"window_size of {name}", theirs.window_size)
-        refuse_unless(same[1] == theirs.shift_size, module, f"shift_size of {name}", theirs.shift_size)
-    return model
+        same = {"window_size": getattr(windows, "size", None), "shift_size": getattr(windows, "shift", (0, 0))}
+        for what, found in same.items():
+            value = getattr(theirs, what)
+            refuse_unless(
+                found == (value if isinstance(value, tuple) else (value, value)), module, f"{what} of {name}", value
+            )
 
 
 def _windows(module: Any) -> Any:
@@ -73,23 +121,7 @@ _block = partial(timm.block, attentions=["WindowAttention"], kinds=["SwinTransfo
 def read_hf(build: Callable[..., Model], module: Any) -> Model:
     """transformers' SwinForImageClassification, or its SwinModel: the mean of all patches. It takes every size."""
     base = module.base_model
-    for name in ("position_embeddings", "mask_token"):
-        theirs = getattr(base.embeddings, name)
-        refuse_unless(theirs is None, module, name, theirs)
-    layers = base.encoder.layers
-    stages = [timm.named(f"encoder.layers.{s}.blocks", stage.blocks) for s, stage in enumerate(layers)]
-    settings, each = timm.by_stage(module, stages, _hf_block, own=("dim", "heads", "mlp_dim"))
-    dims = each["dim"]
-    refuse_unless(dims == [dims[0] * 2**s for s in range(len(dims))], module, "channels of its stages", dims)
-    timm.same_norm(
-        module,
-        {
-            "encoder.layers.0.blocks.0.layernorm_before": layers[0].blocks[0].layernorm_before,
-            "embeddings.norm": base.embeddings.norm,
-            "layernorm": base.layernorm,
-            **{f"encoder.layers.{s}.downsample.norm": stage.downsample.norm for s, stage in enumerate(layers[:-1])},
-        },
-    )
+    stages, blocks, settings, each, dims = hf_pyramid(module, _hf_block)
     patches = transformers.patches(module, base.embeddings.patch_embeddings.projection)
     size, merges = to_pair(module.config.image_size, "image_size"), 2 ** (len(dims) - 1)
     last = min(-(-side // (patch * merges)) for side, patch in zip(size, patches["patch_size"], strict=True))
@@ -102,7 +134,7 @@ def read_hf(build: Callable[..., Model], module: Any) -> Model:
         depths=[len(stage) for stage in stages],
         heads=each["heads"],
         mlp_ratio=timm.ratio(module, each["mlp_dim"], dims),
-        drop_path=timm.drop_path(module, {name: block for stage in stages for name, block in stage.items()}),
+        drop_path=timm.drop_path(module, blocks),
         emb_dropout=rate_of(base.embeddings.dropout),
         padding="hf",
     )

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ...border import Origin, activation_of, rate_of, refuse_unless, timm, transformers
 from ...grid import to_pair
 from ...prefix import PerToken
+from ..swin.origins import hf_pyramid, require_same_windows, timm_pyramid
 from .layouts import hf_swin_v2
 
 if TYPE_CHECKING:
@@ -20,26 +21,10 @@ if TYPE_CHECKING:
 def read_hf(build: Callable[..., Model], module: Any) -> Model:
     """transformers' Swinv2ForImageClassification, or its Swinv2Model: the mean of all patches. It takes every size."""
     base = module.base_model
-    for name in ("position_embeddings", "mask_token"):
-        theirs = getattr(base.embeddings, name)
-        refuse_unless(theirs is None, module, name, theirs)
-    layers = base.encoder.layers
-    stages = [timm.named(f"encoder.layers.{s}.blocks", stage.blocks) for s, stage in enumerate(layers)]
-    settings, each = timm.by_stage(module, stages, _block, own=("dim", "heads", "mlp_dim", "pretrained_windows"))
-    dims, proj_dropout = each["dim"], settings.pop("proj_dropout")
-    refuse_unless(dims == [dims[0] * 2**s for s in range(len(dims))], module, "channels of its stages", dims)
-    timm.same_norm(
-        module,
-        {
-            "encoder.layers.0.blocks.0.layernorm_before": layers[0].blocks[0].layernorm_before,
-            "embeddings.norm": base.embeddings.norm,
-            "layernorm": base.layernorm,
-            **{f"encoder.layers.{s}.downsample.norm": stage.downsample.norm for s, stage in enumerate(layers[:-1])},
-        },
-    )
+    stages, blocks, settings, each, dims = hf_pyramid(module, _block, own=("pretrained_windows",))
+    proj_dropout = settings.pop("proj_dropout")
     embedding = rate_of(base.embeddings.dropout)
     refuse_unless(embedding == settings["dropout"], module, "embeddings.dropout", embedding)
-    blocks = {name: block for stage in stages for name, block in stage.items()}
     model = build(
         **transformers.patches(module, base.embeddings.patch_embeddings.projection),
         image_size=to_pair(module.config.image_size, "image_size"),
@@ -54,33 +39,15 @@ def read_hf(build: Callable[..., Model], module: Any) -> Model:
         drop_path=timm.drop_path(module, blocks),
         padding="hf",
     )
-    for (name, theirs), (_, ours) in zip(blocks.items(), model.blocks(), strict=True):
-        attention = cast("WindowAttention", ours.attn)
-        attention.dropout = nn.Dropout(proj_dropout)
-        windows = attention.windows
-        same = (getattr(windows, "size", None), getattr(windows, "shift", (0, 0)))
-        refuse_unless(same[0] == (theirs.window_size,) * 2, module, f"window_size of {name}", theirs.window_size)
-        refuse_unless(same[1] == (theirs.shift_size,) * 2, module, f"shift_size of {name}", theirs.shift_size)
+    require_same_windows(module, blocks, model)
+    for _, block in model.blocks():
+        cast("WindowAttention", block.attn).dropout = nn.Dropout(proj_dropout)
     return transformers.without_inner_dropout(model)
 
 
 def read_timm(build: Callable[..., Model], module: Any) -> Model:
     """timm's SwinTransformerV2, at the size it is made for or at any. Windows that ours would not have are refused."""
-    stages = [timm.named(f"layers.{s}.blocks", stage.blocks) for s, stage in enumerate(module.layers)]
-    own = ("dim", "heads", "mlp_dim", "pretrained_windows")
-    settings, each = timm.by_stage(module, stages, _timm_block, own=own)
-    blocks = {name: block for stage in stages for name, block in stage.items()}
-    dims = each["dim"]
-    refuse_unless(dims == [dims[0] * 2**s for s in range(len(dims))], module, "channels of its stages", dims)
-    timm.same_norm(
-        module,
-        {
-            "layers.0.blocks.0.norm1": module.layers[0].blocks[0].norm1,
-            "patch_embed.norm": module.patch_embed.norm,
-            "norm": module.norm,
-            **{f"layers.{s}.downsample.norm": stage.downsample.norm for s, stage in enumerate(module.layers) if s},
-        },
-    )
+    stages, blocks, settings, each, dims = timm_pyramid(module, _timm_block, own=("pretrained_windows",))
     firsts = [stage.blocks[0] for stage in module.layers]
     model = build(
         **timm.patches(module, module.patch_embed, normed=True),
@@ -97,11 +64,7 @@ def read_timm(build: Callable[..., Model], module: Any) -> Model:
     )
     first: Any = model.stages[0]
     first.layers[0] = PerToken(nn.Dropout(0.0))  # there is none after theirs' patches
-    for (name, theirs), (_, ours) in zip(blocks.items(), model.blocks(), strict=True):
-        windows = cast("WindowAttention", ours.attn).windows
-        same = (getattr(windows, "size", None), getattr(windows, "shift", (0, 0)))
-        refuse_unless(same[0] == theirs.window_size, module, f"window_size of {name}", theirs.window_size)
-        refuse_unless(same[1] == theirs.shift_size, module, f"shift_size of {name}", theirs.shift_size)
+    require_same_windows(module, blocks, model)
     return model
 
 
