@@ -20,6 +20,8 @@ FUSED = {
 MATH = "aten::_scaled_dot_product_attention_math"
 SOFTMAX = ("aten::_softmax", "aten::_safe_softmax")
 COMPILED_SOFTMAX = re.compile(r"triton_(?!.*(backward|log_softmax)).*softmax")
+KINDS = {"flash_fwd": "flash", "cudnn": "cudnn", "cutlassF": "efficient", "softmax": "plain"}
+"""What part of a GPU kernel's name tells which kind of attention ran forward."""
 TELLING = ("attention", "fmha", "flash", "softmax", "sdpa")
 """Parts of the names of the GPU's kernels that are kept as evidence."""
 
@@ -71,5 +73,17 @@ def taken(operators: Counter[str], kernels: Counter[str]) -> Taken:
     compiled = sum(count for name, count in kernels.items() if COMPILED_SOFTMAX.match(name))
     # The fallback holds a softmax itself, and a safe softmax holds a softmax.
     calls["plain"] = max(0, max(operators[name] for name in SOFTMAX) - operators[MATH]) + compiled
+    if not any(calls.values()):
+        calls = replayed(kernels)
     telling = {name: count for name, count in kernels.items() if any(part in name.lower() for part in TELLING)}
     return Taken({name: count for name, count in calls.items() if count}, telling)
+
+
+def replayed(kernels: Counter[str]) -> Counter[str]:
+    """From the kernels alone: of a call that was recorded and is replayed no operator is seen."""
+    calls: Counter[str] = Counter()
+    for name, count in kernels.items():
+        kind = next((kind for part, kind in KINDS.items() if part in name), None)
+        if kind is not None:
+            calls[kind] += count
+    return calls

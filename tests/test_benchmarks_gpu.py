@@ -118,6 +118,15 @@ def test_a_compiled_softmax_is_plain_attention() -> None:
     assert "gemm" not in found.kernels
 
 
+def test_replayed_calls_are_told_by_their_kernels() -> None:
+    kernels = Counter(
+        {"cudnn_generated_fort_native_sdpa_sm90_flash_fprop": 2, "softmax_warp_forward<bfloat16>": 24, "gemm": 9}
+    )
+    found = taken(Counter({"cudaGraphLaunch": 1}), kernels)
+    assert found.calls == {"cudnn": 2, "plain": 24}
+    assert found.slow == 24
+
+
 def test_what_leaves_the_fused_kernels_is_said() -> None:
     row: dict[str, Any] = {"phase": "inference", "batch": 1, "mode": "eager"}
     sides = {f"{key}_{side}": 1 for key in ("images", "share", "peak") for side in ("ours", "theirs")}

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..folding import FoldReport, fold
+from ..folding.report import largest_change
 from .deployed import DTYPES, Deployed
 from .extras import missing
 from .measuring import process_milliseconds
@@ -126,7 +127,7 @@ class _Job:
             found = deployed.outputs(batch)
             tensors = [found.output, *found.attention.values(), *found.features.values()]
             for output, wanted, which in zip(tensors, right, self.settings.names, strict=True):
-                error = _difference(output, wanted)
+                error = largest_change(wanted, output) if output.shape == wanted.shape else float("inf")
                 if not error <= self.bound:
                     raise RuntimeError(
                         f"{name} gives another {which} than the model: off by {error:.1e} of the largest, of at most {self.bound:.1e}, "
@@ -134,13 +135,6 @@ class _Job:
                     )
                 worst = max(worst, error)
         return worst
-
-
-def _difference(found: Tensor, right: Tensor) -> float:
-    """The largest difference over the largest magnitude; infinity where the shapes are not the same."""
-    if found.shape != right.shape:
-        return float("inf")
-    return float((found - right).abs().amax() / right.abs().amax().clamp(min=torch.finfo(right.dtype).tiny))
 
 
 def _best(job: _Job, names: Sequence[str]) -> Deployed:

@@ -17,7 +17,7 @@ from .head_mixes import mix_by_products
 from .last_block import read_last_block
 from .owners import Owners
 from .projections import separate_projections
-from .report import FoldReport
+from .report import FoldReport, largest_change
 from .rules import apply_rules
 from .window_order import order_windows
 
@@ -116,8 +116,5 @@ def _outputs(model: nn.Module, sample: Tensor) -> Any:
 
 
 def _largest_change(before: Any, after: Any) -> float | None:
-    """The largest difference over the largest magnitude; None where the outputs are no tensors."""
-    if not isinstance(before, Tensor) or not isinstance(after, Tensor):
-        return None
-    scale = before.abs().amax().clamp(min=torch.finfo(before.dtype).tiny)
-    return float((after - before).abs().amax() / scale)
+    """None where the outputs are no tensors."""
+    return largest_change(before, after) if isinstance(before, Tensor) and isinstance(after, Tensor) else None

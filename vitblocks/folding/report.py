@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+import torch
+from torch import Tensor
+
 
 @dataclass(frozen=True)
 class Fold:
@@ -35,3 +38,9 @@ class FoldReport:
         if self.drift is not None:
             lines.append(f"outputs moved by {self.drift:.1e} of their largest")
         return "\n".join(lines)
+
+
+def largest_change(before: Tensor, after: Tensor) -> float:
+    """The largest difference over the largest magnitude."""
+    scale = before.abs().amax().clamp(min=torch.finfo(before.dtype).tiny)
+    return float((after - before).abs().amax() / scale)
