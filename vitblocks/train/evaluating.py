@@ -11,6 +11,7 @@ from einops import reduce
 from torch import Tensor, nn
 
 from ..border import Preprocessing
+from ..inspect.frames import evaluating
 from ..norm import at_least_float32
 from .data.images import Images
 from .data.reading import Reading, in_order, loader
@@ -86,22 +87,19 @@ def evaluate(
     reading = _Once(images, preprocessing)
     found = torch.zeros(len(images), 4, dtype=torch.float64)  # read, told, sure, loss
     broken: list[str] = []
-    training = model.training
-    model.eval()
-    for given in loader(reading, in_order(len(images), batch, *processes), workers):
-        kept = torch.tensor([not words for words in given.broken], dtype=torch.bool)
-        broken += [words for words in given.broken if words]
-        logits = at_least_float32(model(preprocessing.normalized(given.images.to(device))))
-        if logits.dim() != 2 or logits.shape[1] != len(images.classes):
-            model.train(training)
-            raise ValueError(
-                f"the model must give {len(images.classes)} classes, as the images have, got {tuple(logits.shape[1:])}"
-            )
-        sure, told = logits.softmax(dim=1).max(dim=1)
-        losses = F.cross_entropy(logits, given.labels.to(device), reduction="none")
-        rows = torch.stack([torch.ones_like(sure), told.to(sure.dtype), sure, losses], dim=1).double().cpu()
-        found[torch.tensor(given.places)[kept]] = rows[kept]
-    model.train(training)
+    with evaluating(model):
+        for given in loader(reading, in_order(len(images), batch, *processes), workers):
+            kept = torch.tensor([not words for words in given.broken], dtype=torch.bool)
+            broken += [words for words in given.broken if words]
+            logits = at_least_float32(model(preprocessing.normalized(given.images.to(device))))
+            if logits.dim() != 2 or logits.shape[1] != len(images.classes):
+                raise ValueError(
+                    f"the model must give {len(images.classes)} classes, as the images have, got {tuple(logits.shape[1:])}"
+                )
+            sure, told = logits.softmax(dim=1).max(dim=1)
+            losses = F.cross_entropy(logits, given.labels.to(device), reduction="none")
+            rows = torch.stack([torch.ones_like(sure), told.to(sure.dtype), sure, losses], dim=1).double().cpu()
+            found[torch.tensor(given.places)[kept]] = rows[kept]
     found = total(found)
     read = found[:, 0] > 0
     if not read.any():
