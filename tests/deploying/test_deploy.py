@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 import vitblocks
 from tests.zoo.tiny import TINY
-from vitblocks import Recorder, deploy
-from vitblocks.deploying import RUNTIMES, Deployed, extras, load
+from vitblocks import Recorder, deploy, extras
+from vitblocks.deploying import RUNTIMES, Deployed, load
 
 SIZE = 16
 

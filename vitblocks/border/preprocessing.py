@@ -12,6 +12,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from ..extras import extra
 from ..grid import to_pair
 from ..inspect.summary import image_channels
 
@@ -193,10 +194,8 @@ def _eight_bits(image: Image) -> Image:
 
 def opened(image: Any) -> Image:
     """A PIL image of whatever stands for one."""
-    try:
+    with extra("PIL", "preprocessing"):
         from PIL import Image as pil, ImageOps
-    except ImportError as error:
-        raise ImportError("preprocessing needs Pillow: pip install 'vitblocks[images]'") from error
     if isinstance(image, pil.Image):
         return image
     if isinstance(image, (str, os.PathLike)):

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..extras import extra
+
 MOST_BYTES = 16 * 2**20
 """Of a file of JSON, which is read before it is known to be small."""
 
@@ -19,10 +21,8 @@ def is_repository(name: str) -> bool:
 
 def hub(what: str) -> Any:
     """huggingface_hub; raises ImportError that says for ``what`` it is needed and how to have it."""
-    try:
+    with extra("huggingface_hub", what):
         import huggingface_hub
-    except ImportError as error:
-        raise ImportError(f"{what} needs huggingface_hub: pip install 'vitblocks[hub]'") from error
     return huggingface_hub
 
 

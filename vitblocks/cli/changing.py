@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +17,7 @@ from ..checkpoint.files import write_whole
 from ..checkpoint.tensor_file import write_tensors
 from ..deploying import to_onnx, to_program
 from ..deploying.exporting import INPUT
+from ..extras import missing
 from ..folding import fold
 from ..inspect.summary import image_channels
 from ..surgery import swap as swapped
@@ -159,8 +159,8 @@ def export(
 
 
 def _onnx(model: torch.nn.Module, sample: torch.Tensor, output: Path, expected: torch.Tensor) -> float:
-    if missing := [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]:
-        raise ImportError(f"export to ONNX needs {' and '.join(missing)}: pip install 'vitblocks[onnx]'")
+    if lacking := missing("onnx", "onnxruntime"):
+        raise ImportError(f"export to ONNX {lacking}")
     import onnxruntime
 
     with TemporaryDirectory() as folder:

@@ -68,13 +68,10 @@ def attend(
     as_json: Json = False,
 ) -> None:
     """Draw where a model looks in images."""
-    try:
-        from ..viz import overlay
-    except ImportError as error:
-        raise ImportError("pictures need matplotlib: pip install 'vitblocks[viz]'") from error
     from io import BytesIO
 
     from ..inspect.overview import attention_overview
+    from ..viz import overlay
 
     kind = output.suffix.removeprefix(".")
     if kind not in ("png", "pdf", "svg"):

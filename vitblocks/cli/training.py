@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import torch
 import typer
 
+from ..extras import needed
 from ..train import PRESETS, Bar, Recipe, Result, TensorBoard, evaluate as evaluated, fit, load_data
 from ..train.data.images import few
 from ..train.data.sources import Data
@@ -177,10 +178,7 @@ def _data(settings: Settings, seed: int, labelled: bool) -> Data:
 def _teacher(source: str, classes: int) -> torch.nn.Module:
     if not source.startswith("timm:"):
         return model_from(source, pretrained=True)
-    try:
-        import timm
-    except ImportError as error:
-        raise ImportError("a teacher of timm needs timm: pip install timm") from error
+    timm = needed("timm", "a teacher of timm")
     made: torch.nn.Module = timm.create_model(source.removeprefix("timm:"), pretrained=True, num_classes=classes)
     return made
 

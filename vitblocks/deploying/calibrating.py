@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
+from ..extras import needed
 from .exporting import quiet
-from .extras import needed
 
 
 def quantized(graph: Any, images: Tensor, feed: str | None, runtime: str) -> Any:

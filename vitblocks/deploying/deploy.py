@@ -12,10 +12,10 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from ..extras import missing
 from ..folding import FoldReport, fold
 from ..folding.report import largest_change
 from .deployed import DTYPES, Deployed
-from .extras import missing
 from .measuring import process_milliseconds
 from .outputs import EXTRA, OUTPUT, WithOutputs
 from .report import DeployReport

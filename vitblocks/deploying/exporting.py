@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .extras import needed
+from ..extras import needed
 
 INPUT = "image"
 """The name of the input in an ONNX file."""

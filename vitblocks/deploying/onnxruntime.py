@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ..extras import needed
 from .calibrating import quantized
 from .exporting import INPUT, to_onnx
-from .extras import needed
 from .settings import Settings
 
 NAME = "onnxruntime"

