@@ -143,10 +143,21 @@ def test_a_setting_without_a_part_is_refused_by_name() -> None:
     theirs.layers[2] = nn.Identity()
     with pytest.raises(ValueError, match="Theirs has layers = "):
         adopt(theirs)
+    with pytest.raises(ValueError, match=r"Theirs has places = a tensor of shape \(2, 3\), for which"):
+        refuse_unless(False, theirs, "places", torch.ones(2, 3))
     theirs = Theirs()
     for layer in theirs.layers:
         layer.act = nn.Tanhshrink()
     with pytest.raises(ValueError, match="no activation here computes what Tanhshrink"):
+        adopt(theirs)
+
+
+def test_modules_other_than_its_class_is_made_of_are_refused() -> None:
+    theirs: Any = Theirs()
+    theirs.layers[0].ln1 = nn.Identity()  # as wrapping and replacing layers leaves models
+    with pytest.raises(
+        ValueError, match=r"^Theirs is made of other modules than are known here: 'Identity' object has"
+    ):
         adopt(theirs)
 
 

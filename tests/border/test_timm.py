@@ -107,6 +107,11 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
         "reg_tokens without class_token = 2",
     ),
     "norm after the class token": ("vision_transformer.VisionTransformer", {"fc_norm": True}, "fc_norm"),
+    "blocks of another kind": (
+        "vision_transformer.VisionTransformer",
+        {"block_fn": models.vision_transformer.ResPostBlock},
+        "blocks.0 = 'ResPostBlock'",
+    ),
     "dropout of the head": ("vision_transformer.VisionTransformer", {"drop_rate": 0.1}, "drop_rate"),
     "distilled with registers": ("deit.VisionTransformerDistilled", {"reg_tokens": 1}, "reg_tokens = 1"),
     "distilled without last norm": ("deit.VisionTransformerDistilled", {"final_norm": False}, "last norms = []"),

@@ -81,7 +81,10 @@ def adopt(module: nn.Module, *, sizes: Sequence[Size] | None = None, bound: floa
             outputs differ by more than ``bound``: the message names the first block that does.
     """
     build, origin = origin_of(module)
-    model = origin.read(build, module)
+    try:
+        model = origin.read(build, module)
+    except AttributeError as error:  # blocks of another class, wrapped layers: whatever its class has no such thing in
+        raise ValueError(f"{type(module).__name__} is made of other modules than are known here: {error}") from error
     loaded = load(model, module.state_dict(), layout=origin.layout)
     first = next(module.parameters())
     model.to(device=first.device, dtype=first.dtype).train(module.training)

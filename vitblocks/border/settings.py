@@ -28,7 +28,8 @@ _POINTS = torch.linspace(-8, 8, 257, dtype=torch.float64)
 def refuse_unless(holds: bool, module: nn.Module, setting: str, value: Any) -> None:
     """Raise ValueError that names a setting of a module for which there is no part."""
     if not holds:
-        raise ValueError(f"{type(module).__name__} has {setting} = {value!r}, for which there is no part here")
+        shown = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else repr(value)
+        raise ValueError(f"{type(module).__name__} has {setting} = {shown}, for which there is no part here")
 
 
 @torch.no_grad()

@@ -27,7 +27,8 @@ def read_timm(build: Callable[..., Model], module: Any) -> Model:
         return read_dinov3(module)
     if module.rope is not None and _is_rope_vit(module):
         return read_rope_vit(module)
-    refuse_unless(module.reg_token is None and not module.no_embed_class, module, "reg_token", module.reg_token)
+    refuse_unless(module.reg_token is None, module, "reg_tokens with learned positions of the class token", True)
+    refuse_unless(not module.no_embed_class, module, "no_embed_class", True)
     refuse_unless(module.pos_embed is not None, module, "pos_embed", None)
     settings = _settings(module)
     kind = settings.pop("attn")
@@ -112,7 +113,7 @@ def _settings(module: Any, *, class_token: bool = True) -> dict[str, Any]:
     """What all models have in common."""
     timm.refuse_identity(module, "norm_pre", module.norm_pre)
     timm.refuse_identity(module, "patch_drop", module.patch_drop)
-    refuse_unless((module.cls_token is not None) == class_token, module, "cls_token", module.cls_token)
+    refuse_unless((module.cls_token is not None) == class_token, module, "class_token", not class_token)
     refuse_unless(module.attn_pool is None, module, "global_pool", module.global_pool)
     blocks = timm.named("blocks", module.blocks)
     settings = timm.alike(module, blocks, _block)

@@ -38,8 +38,8 @@ def timm_tower(module: Any, *, patch_bias: bool = True) -> dict[str, Any]:
     timm.refuse_identity(module, "patch_drop", module.patch_drop)
     refuse_unless(not module.pool_include_prefix, module, "pool_include_prefix", True)
     blocks = timm.named("blocks", module.blocks)
-    gamma = getattr(module.blocks[0].ls1, "gamma", None)
     settings = timm.alike(module, blocks, _timm_block)
+    gamma = getattr(module.blocks[0].ls1, "gamma", None)
     timm.same_norm(module, {"blocks.0.norm1": module.blocks[0].norm1, **last_norms(module)})
     return {
         **timm.patches(module, module.patch_embed, bias=patch_bias),
