@@ -82,6 +82,13 @@ def test_each_layer_alone(tmp_path: Any) -> None:
             assert (entry.tokens, entry.logits) == pytest.approx((moved.tokens, moved.logits))
             assert entry.macs == macs(alone)[layer]
             assert entry.seconds > 0
+    kept, none = (report.of(report.layers[0], kind) for kind in (KEPT, "left out"))
+    assert kept is not None
+    assert none is not None
+    # Of 17 tokens of 8 channels at least the input, q, k, v and what goes into the projection are kept, as float32.
+    assert kept.activations >= 5 * 17 * 8 * 4
+    assert none.activations == 0
+    assert plan(report, 0.6, cost="activations").cost <= 0.6 * 2 * kept.activations
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
     report.save(tmp_path / "report.json")
     assert Sensitivity.load(tmp_path / "report.json") == report

@@ -1,20 +1,34 @@
-"""What a layer costs: multiply-adds, and measured time."""
+"""What a layer costs: multiply-adds, measured time, and what it keeps for its backward."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from statistics import median
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 
 from ..grid import Grid
 from ..inspect.frames import evaluating
 from ..inspect.twin import counting, meta_twin
 
+Cost: TypeAlias = Literal["macs", "seconds", "parameters", "activations"]
+"""What a plan can save."""
+
 REPEATS = 7
 """How often a layer is timed; the median counts."""
+
+
+class Costs(NamedTuple):
+    """What a layer costs: multiply-adds and seconds for one image, weights, and bytes kept for its backward for one image."""
+
+    macs: int
+    seconds: float
+    parameters: int
+    activations: int
 
 
 def layer_macs(layer: nn.Module, x: Tensor, grid: Grid) -> int:
@@ -24,6 +38,24 @@ def layer_macs(layer: nn.Module, x: Tensor, grid: Grid) -> int:
     with torch.no_grad(), counting(twin) as counts:
         twin(image, grid)
     return counts[""]
+
+
+def layer_activations(layer: nn.Module, x: Tensor, grid: Grid) -> int:
+    """The bytes of the tensors that autograd keeps of a layer for one image, whose tokens are shaped as these; weights do not count."""
+    owned = {parameter.untyped_storage().data_ptr() for parameter in layer.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in owned:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    image = x[:1].detach().clone().requires_grad_()
+    with torch.enable_grad(), evaluating(layer), saved_tensors_hooks(keep, lambda tensor: tensor):
+        given = layer(image, grid)  # held, so that no storage is freed and used again while they are counted
+    del given
+    return sum(kept.values())
 
 
 def layer_seconds(layers: Sequence[nn.Module], x: Tensor, grid: Grid) -> list[float]:

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from ..inspect.table import aligned
+from .cost import Cost
 from .drift import Drift, answers, drift
 from .kinds import KEPT, Kind
 from .refit import refit
 from .sensitivity import Entry, Sensitivity
 
-Cost: TypeAlias = Literal["macs", "seconds", "parameters"]
 Measure: TypeAlias = Literal["logits", "tokens"]
 
 LIMIT = 4096
@@ -56,7 +56,7 @@ def pareto(report: Sensitivity, *, cost: Cost = "seconds", measure: Measure = "l
 
     Args:
         report: what each layer costs in each kind.
-        cost: what is saved: ``"macs"``, ``"seconds"``, or ``"parameters"`` (memory).
+        cost: what is saved: ``"macs"``, ``"seconds"``, ``"parameters"``, or ``"activations"`` (the bytes kept for the backward).
         measure: whose drift is to be small; drifts of layers are taken to add up.
 
     Raises:

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 from ..checkpoint.files import write_whole
 from ..inspect.table import aligned
-from .cost import layer_macs, layer_seconds
+from .cost import Cost, Costs, layer_activations, layer_macs, layer_seconds
 from .drift import Answer, Drift, answers, drift
 from .kinds import KEPT, Kind, global_layers, standard_kinds
 from .refit import refit
@@ -35,6 +35,7 @@ class Entry:
         macs: multiply-adds of the layer for one image.
         seconds: measured for one image, or for the images that were given for it.
         parameters: of the layer.
+        activations: bytes that the layer keeps for its backward, for one image.
     """
 
     layer: str
@@ -45,6 +46,7 @@ class Entry:
     macs: int
     seconds: float
     parameters: int
+    activations: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Sensitivity:
         return next((e for e in self.entries if (e.layer, e.kind) == (layer, kind)), None)
 
     def __str__(self) -> str:
-        head = ["layer", "kind", "tokens", "logits", "agreement", "MACs", "ms", "parameters"]
+        head = ["layer", "kind", "tokens", "logits", "agreement", "MACs", "ms", "parameters", "activations"]
         rows = [
             [
                 e.layer,
@@ -89,6 +91,7 @@ class Sensitivity:
                 f"{e.macs:,}",
                 f"{1000 * e.seconds:.3f}",
                 f"{e.parameters:,}",
+                f"{e.activations:,}",
             ]
             for e in self.entries
         ]
@@ -113,11 +116,11 @@ class Sensitivity:
         """A heat map, a row for each layer and a column for each kind. Needs the extra ``viz``.
 
         Args:
-            what: ``"logits"``, ``"tokens"``, ``"agreement"``, ``"macs"`` or ``"seconds"``.
+            what: ``"logits"``, ``"tokens"``, ``"agreement"``, ``"macs"``, ``"seconds"``, ``"parameters"`` or ``"activations"``.
         """
         from ..viz.tables import heat_map
 
-        kinds = [kind for kind in self.kinds if kind != KEPT or what in ("macs", "seconds")]
+        kinds = [kind for kind in self.kinds if kind != KEPT or what in get_args(Cost)]
         found = [[self.of(layer, kind) for kind in kinds] for layer in self.layers]
         values = [[float("nan") if e is None else float(getattr(e, what)) for e in row] for row in found]
         return heat_map(values, rows=self.layers, columns=kinds, title=what)
@@ -194,13 +197,14 @@ def _candidates(
     return found
 
 
-def _costs(work: nn.Module, layer: str, candidates: Sequence[nn.Module], timed: Tensor) -> list[tuple[int, float, int]]:
-    """Multiply-adds, seconds and parameters of the layer in each kind."""
+def _costs(work: nn.Module, layer: str, candidates: Sequence[nn.Module], timed: Tensor) -> list[Costs]:
+    """What the layer costs in each kind."""
     seen = look(work, timed, layer)
     seconds = layer_seconds(candidates, seen.x, seen.grid)
     counts = [sum(p.numel() for p in candidate.parameters()) for candidate in candidates]
     macs = [layer_macs(candidate, seen.x, seen.grid) for candidate in candidates]
-    return list(zip(macs, seconds, counts, strict=True))
+    activations = [layer_activations(candidate, seen.x, seen.grid) for candidate in candidates]
+    return [Costs(*costs) for costs in zip(macs, seconds, counts, activations, strict=True)]
 
 
 def _entry(
@@ -211,7 +215,7 @@ def _entry(
     before: list[Answer],
     measured: Tensor,
     batch: int,
-    cost: tuple[int, float, int],
+    cost: Costs,
 ) -> Entry:
     _put(work, layer, new)
     moved: Drift = drift(before, answers(work, measured, batch))

@@ -3,7 +3,17 @@
 from .pool import NormAfter
 from .prune import prune
 from .record import swaps_of
-from .report import Drift, LayerSwap, SwapReport
+from .report import LayerSwap, SwapDrift, SwapReport
 from .swap import reapply, swap, swap_attention
 
-__all__ = ["Drift", "LayerSwap", "NormAfter", "SwapReport", "prune", "reapply", "swap", "swap_attention", "swaps_of"]
+__all__ = [
+    "LayerSwap",
+    "NormAfter",
+    "SwapDrift",
+    "SwapReport",
+    "prune",
+    "reapply",
+    "swap",
+    "swap_attention",
+    "swaps_of",
+]

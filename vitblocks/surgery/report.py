@@ -95,7 +95,7 @@ def layer_of(replacement: Replacement, ledger: Ledger) -> LayerSwap:
 
 
 @dataclass
-class Drift:
+class SwapDrift:
     """How far the outputs on a sample moved, in evaluation.
 
     Attributes:
@@ -123,7 +123,7 @@ class SwapReport:
     """
 
     layers: list[LayerSwap]
-    drift: Drift | None = None
+    drift: SwapDrift | None = None
     macs_before: int | None = None
     macs_after: int | None = None
     uncounted: str = ""
@@ -219,7 +219,7 @@ def _keys(what: str, layers: list[list[str]]) -> list[str]:
     return [f"{what} in {count} of {len(layers)}: {', '.join(keys)}" for keys, count in counts.items()]
 
 
-def _drift(drift: Drift | None) -> str:
+def _drift(drift: SwapDrift | None) -> str:
     if drift is None:
         return "drift: not measured, no sample was given"
     features = "" if drift.features is None else f", features {drift.features:.1e}"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..attention import Attention
 from ..inspect.frames import evaluating
-from .report import Drift, Replacement, relative_error
+from .report import Replacement, SwapDrift, relative_error
 
 
 class Outputs(NamedTuple):
@@ -37,12 +37,12 @@ def outputs(model: nn.Module, sample: Tensor) -> Outputs:
     return Outputs(logits, features)
 
 
-def drift_between(before: Outputs, after: Outputs) -> Drift:
+def drift_between(before: Outputs, after: Outputs) -> SwapDrift:
     same = (after.logits.argmax(dim=-1) == before.logits.argmax(dim=-1)).double().mean()
     features = None
     if before.features is not None and after.features is not None:
         features = relative_error(after.features, before.features)
-    return Drift(logits=relative_error(after.logits, before.logits), features=features, top1=float(same))
+    return SwapDrift(logits=relative_error(after.logits, before.logits), features=features, top1=float(same))
 
 
 @dataclass

@@ -18,7 +18,7 @@ from .family import Call
 from .ledger import Ledger
 from .norm import NORM
 from .record import Record, check_records, describe_layer, keep, remade, undescribed
-from .report import Drift, Replacement, SwapReport, first_weight, layer_of
+from .report import Replacement, SwapDrift, SwapReport, first_weight, layer_of
 from .run import Outputs, Trace, drift_between, outputs, tracing
 from .select import Order, To, Where, families_of, place_orders
 
@@ -208,7 +208,7 @@ def _run_before(model: nn.Module, sample: Tensor) -> Outputs:
         return outputs(model, sample)
 
 
-def _check(model: nn.Module, sample: Tensor, before: Outputs, replacements: list[Replacement]) -> Drift:
+def _check(model: nn.Module, sample: Tensor, before: Outputs, replacements: list[Replacement]) -> SwapDrift:
     """Run the changed model.
 
     Raises:
