@@ -16,9 +16,11 @@ from vitblocks.convert import (
     Settings,
     Training,
     align,
+    answers,
     convert,
     converted,
     distil,
+    drift,
     global_layers,
     kernel,
     loop as loops,
@@ -28,6 +30,8 @@ from vitblocks.convert import (
     sensitivity,
     windows,
 )
+from vitblocks.convert.distil import apart
+from vitblocks.convert.images import augmented
 from vitblocks.convert.loop import train
 
 from .test_refit import IMAGES, vit
@@ -99,6 +103,52 @@ def test_a_stage_that_moves_the_answer_away_is_taken_back(monkeypatch: pytest.Mo
     swapped, refitted = conversion.stages[:2]
     assert refitted.drift == swapped.drift
     assert refitted.why.startswith("taken back")
+
+
+def test_images_are_augmented_by_the_seed_and_the_step_alone() -> None:
+    def first(images: Tensor) -> Tensor:
+        seen.append(torch.rand(1).item())
+        return images.flip(-1)
+
+    seen: list[float] = []
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    moved = augmented(IMAGES, first, seed=1, step=2)
+    assert torch.equal(moved, IMAGES.flip(-1))
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(5)
+    augmented(IMAGES, first, seed=1, step=2)
+    augmented(IMAGES, first, seed=1, step=3)
+    assert seen[0] == seen[1] != seen[2]
+    with pytest.raises(ValueError, match="augment must keep"):
+        augmented(IMAGES, lambda images: images[:1], 0, 0)
+    seen.clear()
+    short(augment=first)
+    assert len(set(seen[:4])) == 4
+    assert len(seen) == 12  # of three stages
+
+
+def test_with_labels_what_knew_those_held_out_best_is_kept() -> None:
+    teacher, student = vit(), vit()
+    with torch.no_grad():
+        student.head.weight.zero_()  # labels are known no better than by chance, and any step is away from that
+    how = Training(4, 1.0, 8, 1)
+    wrong = (LABELS[16:] + 1) % 5
+    got = distil(student, teacher, IMAGES[:16], IMAGES[16:], how, labels=LABELS[:16], held_out_labels=wrong)
+    assert got.first[""] == pytest.approx(torch.tensor(5.0).log().item(), abs=1e-4)
+    assert got.best[""] <= got.first[""]
+
+
+def test_the_class_token_counts_as_much_as_all_patches() -> None:
+    before = answers(vit(), IMAGES)
+    moved = [[a._replace(tokens=a.tokens.clone()) for a in before] for _ in range(2)]
+    for one in moved[0]:
+        one.tokens[:, 0] += 1.0
+    for one in moved[1]:
+        one.tokens[:, 1:] += 1.0
+    class_token, patches = (drift(before, after).tokens for after in moved)
+    assert class_token == pytest.approx(patches)
+    assert float(apart(moved[0][0], before[0])) == pytest.approx(float(apart(moved[1][0], before[0])), rel=1e-5)
 
 
 def test_a_plan_is_carried_out() -> None:
@@ -186,7 +236,7 @@ def test_the_best_is_kept_and_it_ends_early() -> None:
         seen.append(float(weight.detach()))
         return {"": next(scores)}
 
-    got = train({"": [weight]}, lambda places: weight.sum(), score, 8, Training(100, 0.1, 2, 1, patience=3))
+    got = train({"": [weight]}, lambda places, step: weight.sum(), score, 8, Training(100, 0.1, 2, 1, patience=3))
     assert got.steps == 4
     assert got.best == {"": 2.0}
     assert float(weight.detach()) == seen[1]

@@ -10,6 +10,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..inspect.frames import evaluating
+from .images import Augment, augmented
 from .loop import Outcome, Training, train
 from .watching import Seen, token_weights, watching
 
@@ -21,6 +22,8 @@ def align(
     held_out: Tensor,
     layers: Sequence[str],
     how: Training,
+    *,
+    augment: Augment | None = None,
     path: Path | None = None,
 ) -> Outcome:
     """Align the outputs of layers on the teacher's own inputs (LoLCATs, arXiv:2410.10254, Section 3.2), without labels.
@@ -34,6 +37,7 @@ def align(
         images, held_out: ``(B, channels, height, width)`` each.
         layers: names of attentions that can give what the old ones gave.
         how: how long, and how.
+        augment: what is done to a batch of images in each step; see :func:`~vitblocks.convert.convert`.
         path: see :func:`~vitblocks.convert.loop.train`.
 
     Returns:
@@ -47,8 +51,9 @@ def align(
             teacher(part)
         return {name: unexplained(layer, seen[name]) for name, layer in new.items()}
 
-    def loss(places: Tensor) -> Tensor:
-        return torch.stack(list(errors(images[places]).values())).sum()
+    def loss(places: Tensor, step: int) -> Tensor:
+        part = augmented(images[places], augment, how.seed, step)
+        return torch.stack(list(errors(part).values())).sum()
 
     @torch.no_grad()
     def score() -> dict[str, float]:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from ..inspect.frames import evaluating
 from ..train.preparing import with_adaptors
 from ..train.recipe import Recipe
-from .drift import Answer, answer, answers, divergence, drift
+from .drift import Answer, answer, answers, cross_entropy, divergence, drift
+from .images import Augment, augmented
 from .loop import Outcome, Training, train
 
 Trained: TypeAlias = Literal["all", "new"]
@@ -32,13 +33,16 @@ def distil(
     layers: tuple[str, ...] = (),
     lora: int | None = None,
     labels: Tensor | None = None,
+    held_out_labels: Tensor | None = None,
+    augment: Augment | None = None,
     path: Path | None = None,
 ) -> Outcome:
     """Train by the last tokens and the logits of the original (ViT-AdaLA, arXiv:2603.16063; arXiv:1503.02531).
 
-    The loss is the tokens' squared error by their variance and the divergence of the class probabilities, and with labels the cross
-    entropy, too. What is kept is what was closest to the original on the images held out; with labels, what was so at the end. The model
-    runs in evaluation: with the statistics that it has, without dropout.
+    The loss is the tokens' squared error by their variance, prefix tokens together as much as all patches, and the divergence of the class
+    probabilities; with labels the cross entropy, too. What is kept is what was closest to the original on the images held out; with
+    labels, what knew those of the images held out best, or without these what came last. The model runs in evaluation: with the
+    statistics that it has, without dropout.
 
     Args:
         student: changed in place.
@@ -49,7 +53,8 @@ def distil(
         layers: names of the new layers.
         lora: rank of low-rank adaptors (arXiv:2106.09685) that are trained in place of weights, and merged in the end; None for none. Needs
             the extra ``lora``.
-        labels: ``(B,)`` classes of ``images``.
+        labels, held_out_labels: ``(B,)`` classes of ``images`` and of ``held_out``.
+        augment: what is done to a batch of images in each step; see :func:`~vitblocks.convert.convert`.
         path: see :func:`~vitblocks.convert.loop.train`.
 
     Raises:
@@ -59,8 +64,8 @@ def distil(
         raise ValueError(f"labels must be {len(images)}, one for each image, got {tuple(labels.shape)}")
     before = answers(teacher, held_out, how.batch)
 
-    def loss(places: Tensor) -> Tensor:
-        part = images[places]
+    def loss(places: Tensor, step: int) -> Tensor:
+        part = augmented(images[places], augment, how.seed, step)
         with torch.no_grad(), evaluating(teacher):
             wanted = answer(teacher, part)
         with evaluating(student):
@@ -73,9 +78,15 @@ def distil(
     def score() -> dict[str, float]:
         nonlocal looks
         looks += 1
-        # Labels lead away from the original: with them the last look counts.
-        moved = drift(before, answers(student, held_out, how.batch))
-        return {"": moved.tokens + moved.logits if labels is None else -float(looks)}
+        if labels is not None and held_out_labels is None:
+            return {
+                "": -float(looks)
+            }  # labels lead away from the original, and nothing here says how far is right: the last counts
+        now = answers(student, held_out, how.batch)
+        if labels is not None and held_out_labels is not None:
+            return {"": cross_entropy(now, held_out_labels)}
+        moved = drift(before, now)
+        return {"": moved.tokens + moved.logits}
 
     with _training(student, trained, layers, lora) as parameters:
         return train({"": parameters}, loss, score, len(images), how, path)
@@ -86,8 +97,8 @@ def apart(given: Answer, wanted: Answer) -> Tensor:
     found = divergence(given.logits, wanted.logits)
     if given.tokens.shape != wanted.tokens.shape:
         return found
-    centred = wanted.tokens - wanted.tokens.mean(dim=(0, 1), keepdim=True)
-    return found + (given.tokens - wanted.tokens).square().sum() / centred.square().sum().clamp(min=1e-12)
+    spread = (wanted.weights * wanted.centred().square()).sum().clamp(min=1e-12)
+    return found + (wanted.weights * (given.tokens - wanted.tokens).square()).sum() / spread
 
 
 @contextmanager

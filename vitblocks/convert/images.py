@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import torch
 from torch import Tensor, nn
 
 from ..border import preprocess
 from ..train.data import load_data
 from ..train.data.reading import Reading
+
+Augment: TypeAlias = Callable[[Tensor], Tensor]
+"""What is done to a batch of images ``(B, channels, height, width)``, by torch's random numbers: a transform of torchvision, too."""
+
+
+def augmented(images: Tensor, augment: Augment | None, seed: int, step: int) -> Tensor:
+    """The images as a step sees them; what is random follows from the seed and the step alone, and the generators stay as they are.
+
+    Raises:
+        ValueError: there are not as many images as before.
+    """
+    if augment is None:
+        return images
+    with torch.random.fork_rng():
+        torch.manual_seed(seed * 1_000_003 + step)
+        done = augment(images)
+    if done.shape[:1] != images.shape[:1]:
+        raise ValueError(f"augment must keep the {len(images)} images of a batch, got {tuple(done.shape)}")
+    return done
 
 
 def load_images(model: nn.Module, source: str, count: int | None = None, *, seed: int = 0) -> Tensor:

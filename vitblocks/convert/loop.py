@@ -61,7 +61,7 @@ class Outcome:
 
 def train(
     groups: Groups,
-    loss: Callable[[Tensor], Tensor],
+    loss: Callable[[Tensor, int], Tensor],
     score: Callable[[], dict[str, float]],
     count: int,
     how: Training,
@@ -71,7 +71,7 @@ def train(
 
     Args:
         groups: what is trained.
-        loss: of the images at these places.
+        loss: of the images at these places, in this step.
         score: of each group on images held out; less is better.
         count: how many images there are.
         how: how long, and how.
@@ -83,7 +83,7 @@ def train(
     for step, places in batches(torch.empty(count), how.batch, how.seed, loop.step):
         if step >= how.steps or loop.idle >= how.patience:
             break
-        loop.take(step, loss(places))
+        loop.take(step, loss(places, step))
         if (step + 1) % how.check_every == 0 or step + 1 == how.steps:
             loop.look(step + 1, score())
             loop.save()

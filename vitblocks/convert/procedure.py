@@ -15,6 +15,7 @@ from ..inspect.frames import evaluating
 from .align import align
 from .distil import Trained, distil
 from .drift import accuracy, answers, drift
+from .images import Augment
 from .keeping import Keep
 from .kinds import Kind, global_layers
 from .loop import Training
@@ -32,7 +33,7 @@ class Settings:
         refit: whether projections are refitted first.
         align: steps of training each new layer alone, for kinds that can give what the old one gave.
         distil: steps end to end by the original's answers.
-        labels: steps by labels, too, where there are any.
+        labels: steps by labels beside the original's answers, where there are labels. Of few steps give all to these: they lead.
         align_lr, lr: learning rates of aligning, and of what follows.
         trained: what is trained after aligning: ``"all"``, or ``"new"`` layers alone.
         lora: rank of low-rank adaptors in place of that; None for none.
@@ -42,7 +43,7 @@ class Settings:
     refit: bool = True
     align: int = 100
     distil: int = 100
-    labels: int = 0
+    labels: int = 100
     align_lr: float = 1e-3
     lr: float = 3e-4
     trained: Trained = "all"
@@ -65,6 +66,7 @@ def convert(
     held_out: Tensor | None = None,
     labels: Tensor | None = None,
     held_out_labels: Tensor | None = None,
+    augment: Augment | None = None,
     settings: Settings | None = None,
     folder: str | os.PathLike[str] | None = None,
 ) -> Conversion:
@@ -84,6 +86,8 @@ def convert(
         kinds: those that ``to`` names.
         held_out: images to stop by and to report on; the last fifth of ``images`` if None.
         labels, held_out_labels: classes ``(B,)``, for the last stage and for accuracy; they may be missing.
+        augment: what is done to a batch of images in each step of training, ``images -> images``, such as a transform of torchvision. Its
+            random numbers are torch's, and follow from the seed and the step.
         settings: what is done, and how long.
         folder: where each stage is kept, and every look at the images held out within it: the same call goes on from there.
 
@@ -105,7 +109,9 @@ def convert(
     if len(images) < 4:
         raise ValueError(f"images must be at least 4 beside those held out, got {len(images)}")
     student = converted(model, assignment, kinds, images[: settings.batch])
-    run = _Run(Conversion(student, model, assignment), kinds, images, held_out, labels, held_out_labels, settings)
+    run = _Run(
+        Conversion(student, model, assignment), kinds, images, held_out, labels, held_out_labels, augment, settings
+    )
     run.keep = Keep(None if folder is None else Path(folder), assignment, asdict(settings))
     run()
     return run.conversion
@@ -121,6 +127,7 @@ class _Run:
     held_out: Tensor
     labels: Tensor | None
     held_out_labels: Tensor | None
+    augment: Augment | None
     settings: Settings
     keep: Keep = field(init=False)
 
@@ -193,7 +200,7 @@ class _Run:
     def _align(self, path: Path | None, layers: list[str], left: str) -> tuple[int, str]:
         how = self.settings.training(self.settings.align, self.settings.align_lr)
         both = (self.conversion.model, self.conversion.original)
-        got = align(*both, self.images, self.held_out, layers, how, path)
+        got = align(*both, self.images, self.held_out, layers, how, augment=self.augment, path=path)
         gains = [f"{name} {got.first[name]:.2f} -> {got.best[name]:.2f}" for name in layers]
         return got.steps, f"variance left unexplained: {', '.join(gains)}{left}"
 
@@ -209,6 +216,8 @@ class _Run:
             layers=tuple(self.conversion.assignment),
             lora=self.settings.lora,
             labels=labels,
+            held_out_labels=self.held_out_labels,
+            augment=self.augment,
             path=path,
         )
         what = f"rank {self.settings.lora} adaptors" if self.settings.lora else f"{self.settings.trained} weights"
