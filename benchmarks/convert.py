@@ -23,12 +23,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from vitblocks import convert as conversion
-from vitblocks.convert import Sensitivity, Settings, plan
+from vitblocks.convert import Conversion, Sensitivity, Settings, Training, convert, distil, plan
 
 from .convert_report import Row, figure, table
-from .convert_setting import KINDS, Setting, accuracy, enlarged, fit, moved, trained
+from .convert_setting import KINDS, Setting, enlarged, fit, told, trained
 
 Assignment = Mapping[str, str]
 CONTROL = "the original, trained on"
@@ -76,71 +77,61 @@ def halves(report: Sensitivity) -> Mapping[str, Assignment]:
     return found
 
 
-def settings(of: Setting, assignment: Assignment, steps: int, *, labelled: bool) -> Settings:
-    """All steps with labels, or without them, of which kinds that can be aligned take a third for that."""
-    able = all(kind.sees_all for kind in KINDS if kind.name in assignment.values())
-    align = steps // 3 if able and not labelled else 0
-    distil, labels = (0, steps) if labelled else (steps - align, 0)
-    return Settings(
-        align=align,
-        distil=distil,
-        labels=labels,
-        batch=of.batch,
-        check_every=max(steps // 4, 1),
-        patience=steps + 1,
-        seed=of.seed,
+def training(of: Setting, steps: int) -> Training:
+    return Training(steps, 3e-4, of.batch, max(steps // 4, 1), steps + 1, seed=of.seed)
+
+
+def converted(of: Setting, assignment: Assignment, steps: int) -> Conversion:
+    """The procedure without a label: refitted, then all steps end to end."""
+    how = training(of, steps)
+    settings = Settings(
+        distil=steps, lr=how.lr, batch=how.batch, check_every=how.check_every, patience=how.patience, seed=how.seed
     )
-
-
-def converted(of: Setting, assignment: Assignment, steps: int, *, labelled: bool) -> conversion.Conversion:
-    """The whole procedure; of the images held out, 128 of those for validation, it knows the labels only if it is to use them."""
-    images, held_out = enlarged(of.data.train[0], of.side), enlarged(of.data.validation[0][:128], of.side)
-    if not steps:
-        images = images[:256]
+    images, held_out = enlarged(of.data.train[0], of.side), enlarged(of.data.validation[0], of.side)
     torch.manual_seed(of.seed)
-    return conversion.convert(
-        of.original,
-        assignment,
-        images,
-        kinds=KINDS,
-        held_out=held_out,
-        labels=of.data.train[1] if labelled else None,
-        held_out_labels=of.data.validation[1][:128] if labelled else None,
-        augment=moved if steps else None,
-        settings=settings(of, assignment, steps, labelled=labelled),
-    )
+    return convert(of.original, assignment, images, kinds=KINDS, held_out=held_out, settings=settings)
+
+
+def labelled(of: Setting, refitted: nn.Module, steps: int) -> nn.Module:
+    """A copy of what was refitted, trained with labels beside the original's answers."""
+    student = deepcopy(refitted)
+    images, held_out = enlarged(of.data.train[0], of.side), enlarged(of.data.validation[0], of.side)
+    labels, known = of.data.train[1], of.data.validation[1]
+    how = training(of, steps)
+    distil(student, of.original, images, held_out, how, labels=labels, held_out_labels=known)
+    return student
 
 
 def measured(name: str, assignment: Assignment, of: Setting, share: float) -> Row:
     """One conversion: right after the swap, refitted, converted without labels and with them, and the plain swap fine-tuned."""
-    steps, side, test = round(share * of.steps), of.side, of.data.test
-    images = enlarged(of.data.train[0][:32], side)
+    steps, side = round(share * of.steps), of.side
     torch.manual_seed(of.seed)
-    plain = conversion.converted(of.original, assignment, KINDS, images)
-    scores = {"swapped": accuracy(plain, test, side)}
-    free = converted(of, assignment, steps, labelled=False)
+    plain = conversion.converted(of.original, assignment, KINDS, enlarged(of.data.train[0][:32], side))
+    models = {"swapped": deepcopy(plain)}
+    free = converted(of, assignment, steps)
     print(free, flush=True)
-    scores["converted"] = accuracy(free.model, test, side)
-    scores["validation"] = accuracy(free.model, of.data.validation, side)
-    while free.stages[-1].name not in ("swap", "refit"):
-        free.undo()
-    scores["refitted"] = accuracy(free.model, test, side)
     if steps:
+        models["converted"] = deepcopy(free.model)
+        free.undo()
+    models["refitted"] = free.model
+    if steps:
+        models["labelled"] = labelled(of, free.model, steps)
         fit(plain, of.data.train, side, steps, 3e-4, of.seed, of.batch)
-        scores["plain"] = accuracy(plain, test, side)
-        known = converted(of, assignment, steps, labelled=True)
-        print(known, flush=True)
-        scores["labelled"] = accuracy(known.model, test, side)
-    return Row(name, of.seed, share, steps, sorted(assignment), scores)
+        models["plain"] = plain
+    return row(name, of, share, sorted(assignment), models)
+
+
+def row(name: str, of: Setting, share: float, layers: list[str], models: Mapping[str, nn.Module]) -> Row:
+    found = {what: told(model, of.data.test, of.side) for what, model in models.items()}
+    scores, nats = ({what: each[i] for what, each in found.items()} for i in (0, 1))
+    return Row(name, of.seed, share, round(share * of.steps), layers, scores, nats)
 
 
 def control(of: Setting, share: float) -> Row:
     """The original, and what it is after as many steps more."""
-    further, steps = deepcopy(of.original), round(share * of.steps)
-    before = accuracy(further, of.data.test, of.side)
-    fit(further, of.data.train, of.side, steps, 3e-4, of.seed, of.batch)
-    after = accuracy(further, of.data.test, of.side)
-    return Row(CONTROL, of.seed, share, steps, [], {"swapped": before, "plain": after})
+    further = deepcopy(of.original)
+    fit(further, of.data.train, of.side, round(share * of.steps), 3e-4, of.seed, of.batch)
+    return row(CONTROL, of, share, [], {"swapped": of.original, "plain": further})
 
 
 def run(of: Setting, asked: Asked) -> None:
@@ -163,9 +154,9 @@ def run(of: Setting, asked: Asked) -> None:
             if not name.startswith(asked.rows) or kept.exists():
                 continue
             start = time.perf_counter()
-            row = control(of, share) if name == CONTROL else measured(name, assignment, of, share)
-            kept.write_text(json.dumps(asdict(row), indent=1))
-            print(row, f"{time.perf_counter() - start:.0f} s", flush=True)
+            done = control(of, share) if name == CONTROL else measured(name, assignment, of, share)
+            kept.write_text(json.dumps(asdict(done), indent=1))
+            print(done, f"{time.perf_counter() - start:.0f} s", flush=True)
 
 
 def without(report: Sensitivity, kind: str) -> Sensitivity:

@@ -28,7 +28,7 @@ class Row:
         seed: of the images' order, the weights and the batches.
         share, steps: of the original's steps, and how many that is.
         layers: which were converted.
-        scores: accuracies in percent, on the test images but for ``"validation"``.
+        scores, nats: accuracies in percent, and cross entropies, on the test images.
     """
 
     name: str
@@ -37,32 +37,37 @@ class Row:
     steps: int
     layers: list[str]
     scores: Mapping[str, float]
+    nats: Mapping[str, float]
 
 
-def cell(values: Sequence[float]) -> str:
+def cell(values: Sequence[float], digits: int) -> str:
     """The mean, and from the least to the most of the seeds."""
     if not values:
         return ""
-    mean = f"{statistics.mean(values):.1f}"
-    return mean if len(values) == 1 else f"{mean} ({min(values):.1f} to {max(values):.1f})"
+    mean, low, high = (f"{value:.{digits}f}" for value in (statistics.mean(values), min(values), max(values)))
+    return mean if len(values) == 1 else f"{mean} ({low} to {high})"
 
 
 def table(rows: Sequence[Row]) -> str:
-    """A table for each share of steps."""
+    """For each share of steps a table of accuracies and one of cross entropies."""
     parts = []
     for share in sorted({row.share for row in rows}):
         own = [row for row in rows if row.share == share]
-        columns = [what for what in COLUMNS if any(what in row.scores for row in own)]
-        lines = [["attention", *(COLUMNS[what] for what in columns)]]
-        for name in dict.fromkeys(row.name for row in own):
-            some = [row.scores for row in own if row.name == name]
-            lines.append([name, *(cell([s[what] for s in some if what in s]) for what in columns)])
-        seeds = len({row.seed for row in own})
-        steps = ", ".join(str(n) for n in sorted({row.steps for row in own}))
-        parts.append(
-            f"{share:.0%} of the steps ({steps}), {seeds} seed(s), test accuracy in percent\n\n{markdown(lines)}"
-        )
+        seeds, steps = len({row.seed for row in own}), sorted({row.steps for row in own})
+        head = f"{share:.0%} of the steps ({', '.join(map(str, steps))}), {seeds} seed(s)"
+        parts.append(f"{head}, test accuracy in percent\n\n{lines(own, 'scores', 1)}")
+        parts.append(f"{head}, test cross entropy in nats\n\n{lines(own, 'nats', 3)}")
     return "\n\n".join(parts)
+
+
+def lines(rows: Sequence[Row], what: str, digits: int) -> str:
+    """The rows of one share, a column for each stage that they have."""
+    columns = [stage for stage in COLUMNS if any(stage in row.scores for row in rows)]
+    found = [["attention", *(COLUMNS[stage] for stage in columns)]]
+    for name in dict.fromkeys(row.name for row in rows):
+        some: list[Mapping[str, float]] = [getattr(row, what) for row in rows if row.name == name]
+        found.append([name, *(cell([s[stage] for s in some if stage in s], digits) for stage in columns)])
+    return markdown(found)
 
 
 def figure(rows: Sequence[Row]) -> Figure:

@@ -27,11 +27,12 @@ from .watching import watching
 
 @dataclass(frozen=True)
 class Settings:
-    """What is done, and how long. A stage of 0 steps is left out.
+    """What is done, and how long. A stage of 0 steps, or images, is left out.
 
     Attributes:
-        refit: whether projections are refitted first.
-        align: steps of training each new layer alone, for kinds that can give what the old one gave.
+        refit: how many images, at most, projections are refitted on first.
+        align: steps of training each new layer alone, for kinds that can give what the old one gave. None by default: the same steps end to
+            end give more, where the model can be trained so.
         distil: steps end to end by the original's answers.
         labels: steps by labels beside the original's answers, where there are labels. Of few steps give all to these: they lead.
         align_lr, lr: learning rates of aligning, and of what follows.
@@ -40,8 +41,8 @@ class Settings:
         batch, check_every, patience, seed: see :class:`~vitblocks.convert.Training`.
     """
 
-    refit: bool = True
-    align: int = 100
+    refit: int = 512
+    align: int = 0
     distil: int = 100
     labels: int = 100
     align_lr: float = 1e-3
@@ -193,7 +194,8 @@ class _Run:
     def _refit(self, path: Path | None) -> tuple[int, str]:
         layers = list(self.conversion.assignment)
         order = [name for name, _ in self.conversion.model.named_modules() if name in layers]
-        done = refit(self.conversion.model, self.conversion.original, self.images, self.held_out, order)
+        images = self.images[: self.settings.refit]
+        done = refit(self.conversion.model, self.conversion.original, images, self.held_out, order)
         gains = [f"{one.layer} {one.before:.2f} -> {one.after:.2f}" for one in done]
         return 0, f"variance left unexplained: {', '.join(gains) or 'no projection is a Linear'}"
 
