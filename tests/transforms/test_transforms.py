@@ -10,11 +10,13 @@ import pytest
 from .checks import COLUMNS
 from .table import LIMITS, ROWS, check, page
 
-COMPILED = {"ATSViT", "ATSViT(drop_tokens=True)", "LeViT", "Swin", "ViT"}
-"""Rows whose compilation is tried in the suite; that of the others takes a minute, and tests/zoo compiles each class, too."""
-
-QUICK = {"torch.compile": COMPILED, "ONNX, dynamo": {"ViT"}, "any size": {"ViT"}}
-"""Of the columns that take long, the rows that the suite tries."""
+QUICK = {
+    "torch.compile": {"ATSViT(drop_tokens=True)", "LeViT", "ViT"},  # tests/zoo compiles each class, too
+    "jit.trace": {"ATSViT", "Swin", "ViT"},  # the exporter of ONNX traces each class, too
+    "ONNX, dynamo": {"ViT"},
+    "any size": {"ViT"},
+}
+"""Of the columns that take long, the rows that the suite tries; all others are slow tests."""
 
 CELLS = [
     pytest.param(row, column, marks=[] if row in QUICK.get(column, ROWS) else [pytest.mark.slow])
