@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from tests.zoo.tiny import TINY
+from vitblocks import LocalWindowAttention
 from vitblocks.convert import (
     KEPT,
     Entry,
@@ -123,3 +125,34 @@ def test_the_heat_map_is_drawn() -> None:
     axes = made_up().draw("tokens").axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b"]
     assert len(axes.texts) == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "lacking"),
+    [
+        ("ATSViT", set()),  # whose later blocks call the parts of their attention
+        ("LeViT", {"kernel features"}),  # whose biases need logits, and whose projections are no Linear
+        ("MobileViT", set()),  # whose layers see patches in the batch
+    ],
+)
+def test_models_that_run_their_attention_in_other_ways(name: str, lacking: set[str]) -> None:
+    torch.manual_seed(0)
+    model = TINY[name].build().eval()
+    side = TINY[name].image_size
+    report = sensitivity(model, torch.randn(8, 3, side, side), [kernel(), left_out()])
+    assert report.layers == global_layers(model)
+    assert {"kept", "left out", "kernel features"} - set(report.kinds) == lacking
+
+
+def test_attention_of_other_kinds_is_converted_where_it_is_named() -> None:
+    model = TINY["TwinsSVT"].build().eval()
+    images = torch.randn(8, 3, TINY["TwinsSVT"].image_size, TINY["TwinsSVT"].image_size)
+    with pytest.raises(ValueError, match="TwinsSVT has none: name attentions of other kinds as layers"):
+        sensitivity(model, images)
+    (name,) = (
+        name
+        for name, module in model.named_modules()
+        if name.startswith("stages.2") and type(module) is LocalWindowAttention
+    )
+    report = sensitivity(model, images, [left_out()], layers=[name])
+    assert [(entry.layer, entry.kind) for entry in report.entries] == [(name, KEPT), (name, "left out")]

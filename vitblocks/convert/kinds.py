@@ -23,6 +23,7 @@ from ..attention import (
     WindowAttention,
 )
 from ..attention.base import ONE
+from ..folding.declared import declared
 from ..grid import Grid, Size
 from ..registry import part
 from ..surgery.attention import ATTENTION
@@ -161,7 +162,7 @@ def standard_kinds() -> list[Kind]:
 
 
 def global_layers(model: nn.Module) -> list[str]:
-    """The names of the attentions that can be converted: those over all tokens, which are layers.
+    """The names of the attentions that can be converted: those over all tokens, which are layers that what holds them calls.
 
     Raises:
         ValueError: there are none.
@@ -171,7 +172,15 @@ def global_layers(model: nn.Module) -> list[str]:
         for name, layer in members(model, ATTENTION)
         if isinstance(layer, Attention) and layer.steps == ONE and not isinstance(layer, WindowAttention)
     ]
-    found = [name for name in found if isinstance(model.get_submodule(name), SelfAttention)]
+    found = [name for name in found if isinstance(model.get_submodule(name), SelfAttention) and _is_called(model, name)]
     if not found:
-        raise ValueError(f"model must have global attention to convert, {type(model).__name__} has none")
+        raise ValueError(
+            f"model must have global attention to convert, {type(model).__name__} has none: name attentions of other kinds as layers"
+        )
     return found
+
+
+def _is_called(model: nn.Module, layer: str) -> bool:
+    """Whether what holds the layer calls it, and not the parts that it is made of, as adaptive sampling does."""
+    holder, _, name = layer.rpartition(".")
+    return declared(model.get_submodule(holder), "calls_parts_of") != name

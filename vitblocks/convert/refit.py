@@ -137,7 +137,7 @@ def _sums(student: nn.Module, teacher: nn.Module, images: Tensor, name: str, bat
         target = target_of(old, new, None if shortcut is None else shortcut.scale)
         if sums is None:
             sums = Sums(features.shape[-1], target.shape[-1], features.device)
-        weights = repeat(token_weights(new.x, new.grid), "n -> (b n)", b=len(part))
+        weights = repeat(token_weights(new.x, new.grid), "n -> (b n)", b=len(new.x))
         sums.add(rearrange(features, "b n c -> (b n) c"), rearrange(target, "b n c -> (b n) c"), weights)
     assert sums is not None
     return sums

@@ -165,7 +165,7 @@ def sensitivity(
     entries = []
     for layer in layers:
         old = work.get_submodule(layer)
-        found = _candidates(model, work, layer, kinds, fitted, batch)
+        found = _candidates(model, work, layer, kinds, fitted, images[:1], batch)
         costs = _costs(work, layer, [old, *(new for _, new in found)], timed)
         entries.append(Entry(layer, KEPT, 0.0, 0.0, 1.0, *costs[0]))
         for (kind, new), cost in zip(found, costs[1:], strict=True):
@@ -177,18 +177,17 @@ def sensitivity(
 
 
 def _candidates(
-    model: nn.Module, work: nn.Module, layer: str, kinds: Sequence[Kind], fitted: Tensor, batch: int
+    model: nn.Module, work: nn.Module, layer: str, kinds: Sequence[Kind], fitted: Tensor, image: Tensor, batch: int
 ) -> list[tuple[str, nn.Module]]:
     """The layer in every kind that fits it, refitted if there are images for it; ``work`` is left as it was."""
     old, found = work.get_submodule(layer), []
     for kind in kinds:
         try:
             kind.put(work, layer)
+            look(work, image, layer)
             if len(fitted):
                 half = max(len(fitted) * 3 // 4, 1)
                 refit(work, model, fitted[:half], fitted[half:], [layer], batch)
-            else:
-                look(work, torch.zeros_like(fitted.new_empty(1, *fitted.shape[1:])), layer)
             found.append((kind.name, work.get_submodule(layer)))
         except (ValueError, TypeError):
             pass  # the kind does not fit this layer: it has no entry
