@@ -81,6 +81,10 @@ def test_saved_and_loaded(deployed: Deployed, images: Tensor, tmp_path: Path) ->
     assert list(again.outputs(images).attention) == list(deployed.outputs(images).attention)
     with pytest.raises(FileExistsError, match="there is something already"):
         deployed.save(tmp_path / "folder")
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path / "empty", tmp_path / "new" / "below"):
+        deployed.save(folder)
+        assert sorted(path.name for path in folder.iterdir()) == ["deployed.json", "model.onnx"]
 
 
 @pytest.mark.parametrize(

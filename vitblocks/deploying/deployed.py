@@ -64,20 +64,24 @@ class Deployed:
         return self._session(image.detach().float().contiguous())
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write the runtime's files and ``deployed.json`` to a new folder, whole or not at all.
+        """Write the runtime's files and ``deployed.json`` to a new or empty folder, whole or not at all.
 
         Raises:
             FileExistsError: there is something already.
         """
         target = Path(folder)
-        if target.exists():
+        empty = target.is_dir() and not any(target.iterdir())
+        if target.exists() and not empty:
             raise FileExistsError(f"cannot save to {target}: there is something already")
+        target.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         try:
             for name in RUNTIMES[self.report.runtime].FILES:
                 shutil.copyfile(self.folder / name, partial / name)
             (partial / METADATA).write_text(json.dumps(self._metadata(), indent=2) + "\n", encoding="utf-8")
             partial.chmod(0o755)
+            if empty:
+                target.rmdir()
             partial.rename(target)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
