@@ -35,6 +35,7 @@ $(DOCS_VENV)/.ready: pyproject.toml constraints.txt
 
 docs: $(DOCS_VENV)/.ready
 	$(DOCS_VENV)/bin/sphinx-build --fail-on-warning --keep-going -q -b html docs site
+	$(DOCS_VENV)/bin/python docs/extensions/links.py site
 
 docs-serve: docs
 	$(DOCS_VENV)/bin/python -m http.server --directory site 8000

@@ -10,22 +10,23 @@ from typing import Any
 
 import pytest
 
-from vitblocks import zoo
+from vitblocks import objectives, zoo
 
 from .border import cases as cases  # which lets timm import torchvision
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = sorted(page for page in DOCS.glob("**/*.md") if "generated" not in page.parts)
-BLOCK = re.compile(r"^```python\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```python\n(.*?)^```(?:\n\n```text\n(.*?)^```)?", flags=re.MULTILINE | re.DOTALL)
+"""Python, and what stands right below it: what it prints."""
 
 
-def blocks(page: Path) -> list[str]:
+def blocks(page: Path) -> list[tuple[str, str]]:
     return BLOCK.findall(page.read_text())
 
 
 def absent() -> list[str]:
     """Other libraries that pages show and that are not installed here."""
-    return [name for name in ("timm", "transformers", "peft", "torchao") if find_spec(name) is None]
+    return [name for name in ("timm", "transformers", "peft", "torchao", "nncf") if find_spec(name) is None]
 
 
 def targets(page: Path, kind: str) -> list[Path]:
@@ -34,13 +35,18 @@ def targets(page: Path, kind: str) -> list[Path]:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.stem)
-def test_python_blocks_run_in_order(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_blocks_run_in_order(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)  # for what they write
     names: dict[str, Any] = {"__name__": page.stem}
-    for i, block in enumerate(blocks(page)):
+    for i, (block, printed) in enumerate(blocks(page)):
         if any(f"import {name}\n" in block or f"from {name}" in block for name in absent()):
             continue
+        capsys.readouterr()
         exec(compile(block, f"{page.name}, block {i}", "exec"), names)
+        if printed:
+            assert capsys.readouterr().out == printed, f"block {i}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -61,10 +67,25 @@ def test_every_page_is_in_the_navigation() -> None:
         assert page.stem == "index" or f"\n{page.relative_to(DOCS).with_suffix('')}\n" in navigation, page
 
 
-@pytest.mark.parametrize("home", sorted(Path(zoo.__path__[0]).glob("*/__init__.py")), ids=lambda home: home.parent.name)
+HOMES = [
+    *sorted(Path(zoo.__path__[0]).glob("*/__init__.py")),
+    Path(zoo.__path__[0]) / "flexivit.py",
+    *(Path(objectives.__path__[0]) / name for name in ("dino.py", "mae/__init__.py", "simmim/__init__.py")),
+]
+
+
+@pytest.mark.parametrize("home", HOMES, ids=lambda home: f"{home.parent.name}/{home.stem}")
 def test_every_paper_says_what_is_special_about_it(home: Path) -> None:
     """The gallery shows it: at least two sentences below the line that names the paper."""
     docstring = ast.get_docstring(ast.parse(home.read_text())) or ""
     title, _, special = docstring.partition("\n\n")
     assert "arXiv:" in title
     assert special.count(".") >= 2
+
+
+def test_parts_named_are_there() -> None:
+    import vitblocks
+
+    named = set(re.findall(r"`([A-Z]\w+)`", (DOCS / "parts.md").read_text()))
+    assert len(named) > 40
+    assert named <= set(vitblocks.__all__)

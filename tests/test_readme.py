@@ -42,17 +42,6 @@ def test_pictures_are_small() -> None:
         assert (ROOT / picture).stat().st_size < 150_000
 
 
-def test_parts_named_are_there() -> None:
-    import vitblocks
-
-    table = TEXT[TEXT.index("## Parts") : TEXT.index("## How layers are called")]
-    named = set(re.findall(r"`([A-Z]\w+)`", table))
-    assert len(named) > 40
-    assert named <= set(vitblocks.__all__)
-
-
 def test_every_case_is_counted() -> None:
     cases = [path for path in (ROOT / "tests" / "golden").glob("*.json") if "case" in json.loads(path.read_text())]
-    rows = re.findall(r"^\| [^|]+ \| [^|]+ \| (\d+) \| [\d.e+-]+ \|$", TEXT, flags=re.MULTILINE)
-    assert sum(map(int, rows)) == len(cases)
     assert f"{len(cases)} comparisons" in TEXT

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import pkgutil
 import re
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,6 +15,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 
 import vitblocks
+from vitblocks import zoo
 
 OUT = Path(__file__).parents[1] / "generated" / "reference"
 """Made anew at every build; no page here is in the repository."""
@@ -20,6 +23,7 @@ OUT = Path(__file__).parents[1] / "generated" / "reference"
 PACKAGES = sorted(name for name in vitblocks.__all__ if inspect.ismodule(getattr(vitblocks, name)))
 
 
+@cache
 def places() -> dict[int, str]:
     """Where each public object is documented, by its id: in the package it is public in, what no package has at the top level."""
     found: dict[int, str] = {}
@@ -27,7 +31,23 @@ def places() -> dict[int, str]:
         module = importlib.import_module(package)
         for name in public(module):
             found.setdefault(id(getattr(module, name)), f"{package}.{name}")
+    for home in pkgutil.iter_modules(zoo.__path__, f"{zoo.__name__}."):
+        if home.ispkg:
+            module = importlib.import_module(home.name)
+            for name in public(module):
+                found.setdefault(id(getattr(module, name)), f"{home.name}.{name}")
     return found
+
+
+def own_names(module: ModuleType) -> list[tuple[str, str]]:
+    """The directive and the full name of what a paper's package alone has, for its page of the gallery."""
+    where = places()
+    own = ((name, getattr(module, name)) for name in public(module) if name != "VARIANTS")
+    return [
+        (_kind(value), f"{module.__name__}.{name}")
+        for name, value in own
+        if where[id(value)] == f"{module.__name__}.{name}" and _kind(value) != "py:data"
+    ]
 
 
 def public(module: ModuleType) -> list[str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+import vitblocks
 from vitblocks.border import origins
 from vitblocks.registry import list_parts
 
@@ -22,3 +25,11 @@ def test_ours_are_classes_of_ours() -> None:
 
 def test_the_page_is_what_the_command_writes() -> None:
     assert PAGE.read_text() == page()
+
+
+def test_what_is_called_otherwise_is_there() -> None:
+    table = PAGE.read_text().partition("## Around it")[2]
+    ours = [row.rsplit(" | ", 1)[1] for row in table.splitlines() if row.startswith("| `")]
+    assert len(ours) >= 8
+    for owner, name in re.findall(r"\b(vitblocks|model)\.(\w+)", " ".join(ours)):
+        assert hasattr(vitblocks if owner == "vitblocks" else vitblocks.Model, name), name

@@ -10,10 +10,15 @@ from torch import nn
 
 from vitblocks import summary
 from vitblocks.viz import stage_diagram
-from vitblocks.viz.outline import Group, outline, repeated
-from vitblocks.viz.stages import draw_outline, short
+from vitblocks.viz.column import draw_column
+from vitblocks.viz.marks import short
+from vitblocks.viz.outline import TIMES, Group, outline, repeated
+from vitblocks.viz.stages import draw_outline
 
 from ..zoo.tiny import TINY
+
+NARROW = {"ATSViT", "CrossViT", "MobileViT", "SwinV2"}
+"""Those that are drawn twice: of long lines, of two towers, without a grid."""
 
 
 @pytest.mark.parametrize("name", sorted(TINY))
@@ -26,17 +31,18 @@ def test_every_model_has_a_diagram(name: str) -> None:
     assert sum(part.macs for part in found.parts) == counted.macs
     assert found.image == counted.image
     assert [part.name for part in found.parts] == ["embed", *(f"stage {i}" for i in range(len(model.stages))), "head"]
-    figure = draw_outline(found)
-    words = [text.get_text() for text in figure.axes[0].texts]
-    for part in found.parts:
-        assert part.name in words
-        for group in part.groups:
-            assert group.words
-    assert found.model in words
-    assert short(counted.params) in words
-    figure.canvas.draw()
-    edges = [text.get_window_extent() for text in figure.axes[0].texts if text.get_text()]
-    assert all(box.x0 >= 0 and box.x1 <= figure.bbox.width and box.y0 >= 0 for box in edges)
+    narrow = [draw_column(found, 3.4)] if name in NARROW else []
+    for figure in [draw_outline(found), *narrow]:
+        words = [text.get_text() for text in figure.axes[0].texts]
+        for part in found.parts:
+            assert part.name in words
+            for group in part.groups:
+                assert group.words
+        assert found.model in words
+        assert any(short(counted.params) in text for text in words)
+        figure.canvas.draw()
+        edges = [text.get_window_extent() for text in figure.axes[0].texts if text.get_text()]
+        assert all(box.x0 >= 0 and box.x1 <= figure.bbox.width and box.y0 >= 0 for box in edges)
 
 
 @pytest.mark.parametrize("name", ["ViT", "TwinsSVT", "PiT", "CvT"])
@@ -72,6 +78,16 @@ def test_a_diagram_is_made_for_the_size_asked_for() -> None:
     words = [text.get_text() for text in stage_diagram(TINY["ViT"].build(), (24, 16)).axes[0].texts]
     assert any("24" in text and "16" in text for text in words if text.startswith("image"))
     assert sum(text.startswith("6") and text.endswith("4 + 1") for text in words) == 1
+
+
+def test_a_narrow_one_has_its_numbers_below() -> None:
+    figure = stage_diagram(TINY["ViT"].build(), (24, 16), width=3.4)
+    assert figure.get_size_inches()[0] == 3.4
+    words = [text.get_text() for text in figure.axes[0].texts]
+    assert sum(text.startswith(f"6{TIMES}4 + 1 tokens, ") and ", stride 4" in text for text in words) >= 1
+    assert not {"parameters", "MACs"} & set(words)  # the heads of columns
+    with pytest.raises(ValueError, match="width must be at least 3 inches, got 2"):
+        stage_diagram(TINY["ViT"].build(), width=2)
 
 
 def test_numbers_are_short() -> None:

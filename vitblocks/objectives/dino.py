@@ -1,4 +1,9 @@
-"""DINO: Emerging Properties in Self-Supervised Vision Transformers (arXiv:2104.14294)."""
+"""DINO: Emerging Properties in Self-Supervised Vision Transformers (arXiv:2104.14294).
+
+A student says of one view of an image what a teacher says of another; the teacher is the moving average of the student. There are no
+labels and no negatives: what the teacher says is centred and sharpened, which keeps both from saying the same of everything. The class
+token's attention then follows the outlines of objects, though nobody drew any.
+"""
 
 from __future__ import annotations
 
