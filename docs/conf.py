@@ -20,6 +20,7 @@ extensions = [
     "sphinx_copybutton",
     "reference",
     "gallery",
+    "accessible",
 ]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["extensions"]

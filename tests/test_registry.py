@@ -16,6 +16,8 @@ from vitblocks.border import published
 from vitblocks.registry import variants
 from vitblocks.zoo.nest import SameMaxPool2d
 
+from .counts import recorded
+
 REFERENCE: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "variants.json").read_text())
 
 FROZEN_TABLES: dict[str, dict[type[nn.Module], str]] = {
@@ -23,6 +25,9 @@ FROZEN_TABLES: dict[str, dict[type[nn.Module], str]] = {
     "T2T-ViT": {SinePosition1d: "table", KernelAttend: "features"},
 }
 """Buffers of ours that a reference counts as parameters: the part that holds them, and their name."""
+
+
+RECORDED = recorded()
 
 
 def frozen_tables(model: nn.Module, architecture: str) -> list[torch.Tensor]:
@@ -81,6 +86,21 @@ def test_counts_as_the_reference(name: str) -> None:
     assert counted.params == reference.get("params_trainable", reference["params"])
     assert counted.params + sum(table.numel() for table in tables) == reference["params"]
     assert counted.macs == pytest.approx(reference["macs"], rel=0.01)
+    size, params, macs = RECORDED[name]
+    assert (params, macs) == (counted.params, counted.macs) or size != list(counted.image[1:])
+
+
+def test_every_size_is_counted_for_the_gallery() -> None:
+    assert sorted(RECORDED) == vitblocks.list_models(), "run python -m tests.counts"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(RECORDED))
+def test_the_gallery_says_what_models_are(name: str) -> None:
+    size, params, macs = RECORDED[name]
+    with torch.device("meta"):
+        counted = vitblocks.summary(vitblocks.create_model(name), (size[0], size[1]))
+    assert (counted.params, counted.macs) == (params, macs)
 
 
 def test_lists_by_pattern() -> None:

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from cards import card, table
+from cards import card, libraries, proofs, table
 from citations import bibtex
 from sphinx.application import Sphinx
 from torch import nn

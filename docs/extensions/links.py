@@ -1,4 +1,4 @@
-"""``python docs/extensions/links.py site``: every link of the built site that stays within it leads to a page, a picture or a place in a page."""
+"""``python docs/extensions/links.py site``: every link within the built site leads to a page, a picture or a place in a page."""
 
 from __future__ import annotations
 
