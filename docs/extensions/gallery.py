@@ -253,7 +253,7 @@ def sizes(variants: dict[str, Any]) -> str:
         there = published.get(name, {})
         theirs = [figure(there.get("paper_params_M"), "M"), figure(there.get("paper_gmacs"), "G")]
         if any(theirs):
-            sources[there["paper_source"]] = None
+            sources[there.get("paper_source") or "the paper"] = None
         image = str(height) if height == width else f"{height} x {width}"
         rows.append([f"`{name}`", image, f"{params / 1e6:.2f} M", f"{macs / 1e9:.2f} G", *theirs])
     head = ["`create_model(...)`", "image", "parameters", "MACs", "published", "MACs"]
