@@ -12,7 +12,7 @@ MENDED = {
     '<aside class="sidebar-drawer">': '<aside class="sidebar-drawer" aria-label="Pages">',
     '<aside class="toc-drawer': '<aside aria-label="On this page" class="toc-drawer',
     '<div class="table-wrapper': '<div tabindex="0" class="table-wrapper',  # scrolled by keys
-    '<p><img ': '<p tabindex="0" class="picture"><img ',  # likewise, on a phone
+    "<p><img ": '<p tabindex="0" class="picture"><img ',  # likewise, on a phone
     '<label class="overlay': '<label aria-hidden="true" class="overlay',
 }
 
