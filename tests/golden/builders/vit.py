@@ -186,6 +186,7 @@ def key_map(config: Config) -> KeyMap:
 
 BUILDERS = {
     ("ViT", "timm"): Builder(timm),
+    ("ViT (AugReg)", "timm"): Builder(timm),
     ("ViT", "hf", r"\bViTForImageClassification\b"): Builder(hf),
     ("ViT", "hf", r"\bViTModel\b"): Builder(hf_base, {"pooled": lambda model, case: model(case.input)}),
     ("ViT", "vit_pytorch", r"\b0\.\d+"): Builder(lambda config: vit_pytorch(config, dual_norm=False)),
