@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,20 @@ MENDED = {
     '<aside class="sidebar-drawer">': '<aside class="sidebar-drawer" aria-label="Pages">',
     '<aside class="toc-drawer': '<aside aria-label="On this page" class="toc-drawer',
     '<div class="table-wrapper': '<div tabindex="0" class="table-wrapper',  # scrolled by keys
+    '<div class="content-icon-container">': '<div role="navigation" aria-label="This page" class="content-icon-container">',
+    # Arguments below one another are no list of terms.
+    '<dl>\n<dd><em class="sig-param">': '<dl role="presentation">\n<dd><em class="sig-param">',
+    '<dd><em class="sig-param">': '<dd role="presentation"><em class="sig-param">',
+    '<div class="highlight-text notranslate"><div class="highlight"><pre>': (
+        '<div class="highlight-text notranslate"><div class="highlight"><pre tabindex="0">'
+    ),
     "<p><img ": '<p tabindex="0" class="picture"><img ',  # likewise, on a phone
     '<label class="overlay': '<label aria-hidden="true" class="overlay',
 }
+
+
+BACK = re.compile(r'(vitblocks\.zoo\.html#vitblocks\.zoo\.)\w+\.(?=\w+")')
+"""From a paper's code to its model, which stands in the reference by its name in the zoo alone."""
 
 
 def mend(app: Sphinx, error: Exception | None) -> None:
@@ -25,6 +37,7 @@ def mend(app: Sphinx, error: Exception | None) -> None:
         mended = text
         for given, better in MENDED.items():
             mended = mended.replace(given, better)
+        mended = BACK.sub(r"\1", mended)
         if mended != text:
             path.write_text(mended)
 

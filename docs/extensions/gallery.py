@@ -126,11 +126,11 @@ def page(module: ModuleType, name: str) -> str:
         source(kinds),
         pictures(model, name, first),
         parts(list(models.values())),
-        own_parts(module),
         sizes(getattr(module, "VARIANTS", {})),
         card(name, own, title),
         weights(set(getattr(module, "VARIANTS", {})), kinds),
         cite(about),
+        own_parts(module),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 

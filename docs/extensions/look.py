@@ -33,7 +33,7 @@ WIDER = """() => {
       told.push(`<${one.tagName.toLowerCase()} ${one.className}> reaches ${Math.round(box.right)}`); }
   const wide = document.documentElement.scrollWidth;
   if (wide > room + 1) told.push(`the page scrolls to ${wide}`);
-  const cut = [...article.querySelectorAll('pre')].filter((one) => one.scrollWidth > one.clientWidth + 1);
+  const cut = [...article.querySelectorAll('pre:not([tabindex])')].filter((one) => one.scrollWidth > one.clientWidth + 1);
   if (cut.length) told.push(`${cut.length} blocks of code are cut: ${cut[0].innerText.slice(0, 60)}`);
   for (const one of document.images)
     if (getComputedStyle(one).display !== 'none' && !(one.complete && one.naturalWidth)) told.push(`no picture ${one.src}`);
@@ -65,7 +65,9 @@ def look(browser: Browser, base: str, pages: list[str], axe: str | None, shots: 
                 page.set_viewport_size({"width": width, "height": 900})
                 page.wait_for_timeout(150)
                 wrong = [*page.evaluate(WIDER), *told, *(page.evaluate(AXE) if axe is not None else [])]
-                found += [f"{name} at {width}, {scheme}: {line}" for line in wrong]
+                lines = [f"{name} at {width}, {scheme}: {line}" for line in wrong]
+                print(*lines, sep="\n", end="\n" * bool(lines), flush=True)
+                found += lines
                 if shots is not None:
                     page.screenshot(path=shots / f"{name.replace('/', '_')}-{width}-{scheme}.png", full_page=True)
     return found
@@ -77,7 +79,9 @@ def search(browser: Browser, base: str) -> list[str]:
     page.wait_for_selector("#search-results li a", timeout=20_000)
     links = page.locator("#search-results li a").count()
     page.close()
-    return [] if links else ["the search finds nothing"]
+    if not links:
+        print("the search finds nothing")
+    return [] if links else ["search"]
 
 
 def main() -> int:
@@ -105,7 +109,7 @@ def main() -> int:
         axe = options.axe.read_text() if options.axe else None
         found = look(browser, base, pages, axe, options.output) + search(browser, base)
         browser.close()
-    print("\n".join(found) or f"{len(pages)} pages, nothing wrong")
+    print(f"{len(pages)} pages, {len(found) or 'nothing'} wrong")
     return 1 if found else 0
 
 

@@ -141,8 +141,20 @@ def join_names(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines:
     lines[:] = joined
 
 
+def plain_aliases(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: str | None, returned: str | None
+) -> tuple[str | None, str | None]:
+    """Names of type aliases as they are written, which a union would show with what wraps them."""
+    return _unwrapped(signature), _unwrapped(returned)
+
+
+def _unwrapped(words: str | None) -> str | None:
+    return words and re.sub(r"TypeAliasForwardRef\('([\w.]+)'\)", r"\1", words)
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("builder-inited", write)
     app.connect("missing-reference", resolve)
+    app.connect("autodoc-process-signature", plain_aliases)
     app.connect("autodoc-process-docstring", join_names, priority=400)
     return {"parallel_read_safe": True}
