@@ -25,7 +25,7 @@ MENDED = {
 }
 
 
-BACK = re.compile(r'(vitblocks\.zoo\.html#vitblocks\.zoo\.)\w+\.(?=\w+")')
+BACK = re.compile(r'(vitblocks\.zoo\.html#vitblocks\.zoo\.)[a-z0-9_]+\.(?=[A-Z]\w*")')
 """From a paper's code to its model, which stands in the reference by its name in the zoo alone."""
 
 
