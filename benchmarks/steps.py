@@ -60,7 +60,7 @@ def steps(model: Model, image: Tensor) -> Figure:
         "block 4": "stages.0.layers.5",
     }
     figure = Figure(figsize=(4.6, 4.2), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(1.0, 1.15))
+    (above,), (below,) = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.0, 1.15))
     left, right = above.subplots(1, 2)
     left.imshow(rearrange(image[0], "c h w -> h w c"), extent=(0, SIZE[1], SIZE[0], 0))
     left.set_xticks(range(0, SIZE[1] + 1, PATCH), labels=[])
