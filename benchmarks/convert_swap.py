@@ -19,9 +19,9 @@ from torch import nn
 
 from vitblocks import swap_attention
 from vitblocks.convert import Kind, Settings, convert
-from vitblocks.demo.digits import digits, jitter
-from vitblocks.demo.train import BATCH, accuracy, steps_per_epoch
 
+from .digits import digits, jitter
+from .learning import BATCH, accuracy, steps_per_epoch
 from .swap import KINDS, RATE, RATE_AFTER_SWAP, Bench, shown, vit
 from .tables import markdown
 

@@ -17,8 +17,9 @@ from PIL import Image
 from torch import Tensor
 
 from vitblocks import DINOv3, SimMIM
-from vitblocks.demo.train import warmup_cosine
 from vitblocks.viz import feature_picture
+
+from .learning import warmup_cosine
 
 PATCH, CROP, BATCH = 8, 96, 16
 

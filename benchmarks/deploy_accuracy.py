@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from vitblocks import CompactStem, Swin, ViT, checkpoint, deploy
-from vitblocks.demo.digits import SIDE, Labelled, digits
 from vitblocks.demo.hybrid import hybrid
-from vitblocks.demo.train import train
 from vitblocks.deploying import RUNTIMES, process_milliseconds
 
+from .digits import SIDE, Labelled, digits
+from .learning import train
 from .swap import machine
 from .tables import markdown
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from vitblocks.demo.digits import SIDE, Labelled
 from vitblocks.demo.pictures import one_of_each
-from vitblocks.demo.train import accuracy
 from vitblocks.model import Model
 from vitblocks.objectives import MAE, MPP, Dino, DistillWrapper, SimMIM
 from vitblocks.viz import mask_picture
 
+from .digits import SIDE, Labelled
+from .learning import accuracy
 from .probes import Digits, few_labels, load, pooled_blocks, probe
 from .training import BATCH, FEW, Supervised, Tick, convnet, encoder, fit, image_batches, labelled_batches, student
 from .views import crop, ink

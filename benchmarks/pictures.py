@@ -35,8 +35,6 @@ from vitblocks import (
     gradient_rollout,
     record_attention,
 )
-from vitblocks.demo.digits import Labelled, digits, jitter
-from vitblocks.demo.train import warmup_cosine
 from vitblocks.viz import (
     class_attention_picture,
     head_grid,
@@ -46,6 +44,9 @@ from vitblocks.viz import (
     stage_diagram,
 )
 from vitblocks.viz.maps import answer_map
+
+from .digits import Labelled, digits, jitter
+from .learning import warmup_cosine
 
 CLASSES = 10
 SIZES: dict[str, Any] = {"image_size": 16, "patch_size": 2, "channels": 1, "dim": 64, "heads": 4, "mlp_dim": 128}

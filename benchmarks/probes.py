@@ -14,9 +14,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from vitblocks.demo.digits import Labelled, digits, jitter
 from vitblocks.inspect import extract
 from vitblocks.model import Model
+
+from .digits import Labelled, digits, jitter
 
 NEIGHBOURS, WHITENED = 20, 128
 SHIFT = 2.0

@@ -52,9 +52,9 @@ from vitblocks import (
     swap_attention,
 )
 from vitblocks.attention import Attention, ShiftedWindows
-from vitblocks.demo.digits import SIDE, Labelled, digits
-from vitblocks.demo.train import accuracy, steps_per_epoch, train
 
+from .digits import SIDE, Labelled, digits
+from .learning import accuracy, steps_per_epoch, train
 from .tables import markdown
 
 DIM, HEADS, DEPTH, GRID = 32, 4, 3, (8, 8)

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from vitblocks.demo.digits import SIDE, Labelled
-from vitblocks.demo.train import warmup_cosine
 from vitblocks.zoo.distill import DistillableViT
 from vitblocks.zoo.vit import ViT
 
+from .digits import SIDE, Labelled
+from .learning import warmup_cosine
 from .probes import Digits, move
 
 SIZES: dict[str, Any] = {"image_size": SIDE, "patch_size": 4, "channels": 1, "num_classes": 10}

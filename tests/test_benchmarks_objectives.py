@@ -9,12 +9,12 @@ import matplotlib.image
 import pytest
 import torch
 
+from benchmarks.digits import Labelled
 from benchmarks.experiments import QUICK, RUNS, Job, Score, steps_of
 from benchmarks.objectives import compared, main, table
 from benchmarks.probes import WHITENED, few_labels, load, nearest_neighbours, pooled_blocks, probe
 from benchmarks.training import encoder
 from benchmarks.views import crop, ink
-from vitblocks.demo.digits import Labelled
 
 
 @pytest.mark.parametrize(

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import re
 from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 
-from tests.golden import builders
-from tests.golden.case import Case
-from tests.golden.check import find_builder
+from tests.golden.proofs import proofs
 
 ROOT = Path(__file__).parents[2]
 FIDELITY = ROOT / "docs" / "fidelity.md"
 
 Rows = list[list[str]]
-
-HOMES = {"deit": "distill", "distillation": "distill"}
-"""Modules of builders that are not called as the paper's package."""
 
 
 def table(head: list[str], rows: Rows) -> str:
@@ -34,24 +27,6 @@ def rows_of_fidelity() -> list[list[str]]:
         for line in FIDELITY.read_text().splitlines()
         if line.startswith("| ")
     ]
-
-
-@cache
-def proofs() -> dict[str, Rows]:
-    """Cases in float64 by the paper's package: case, published implementation, layout, largest error."""
-    homes = {
-        id(builder): HOMES.get(module.name, module.name)
-        for module in pkgutil.iter_modules(builders.__path__)
-        for builder in importlib.import_module(f"{builders.__name__}.{module.name}").BUILDERS.values()
-    }
-    found: dict[str, Rows] = {}
-    for cells in rows_of_fidelity():
-        path = ROOT / "tests" / "golden" / f"{cells[0]}.json"
-        if len(cells) == 5 and path.exists():
-            home = homes[id(find_builder(Case.read(str(path))))]
-            home = "dinov3" if cells[0].startswith("dinov3") else home  # built as EVA's are
-            found.setdefault(home, []).append([cells[0], cells[1], cells[2], cells[4]])
-    return found
 
 
 def named(title: str, text: str) -> bool:

@@ -26,6 +26,10 @@ def model(num_classes=3, depth=2):
     return ViT(image_size=8, patch_size=4, num_classes=num_classes, dim=16, depth=depth, heads=2, mlp_dim=16, channels=1)
 
 
+def raises(num_classes=3):
+    raise RuntimeError("two\\nlines")
+
+
 made = model()
 number = 3
 """
@@ -37,7 +41,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model in Python, a folder of images, and a short run."""
     root = tmp_path_factory.mktemp("cli")
     (root / "my_model.py").write_text(MODEL)
+    (root / "no_python.py").write_text("def model(:")
+    (root / "exits.py").write_text("raise SystemExit(3)")
+    for name, said in (("text", {"model": 3}), ("number", {"workers": "two"}), ("keep", {"keep": 0})):
+        (root / f"{name}.json").write_text(json.dumps({"model": "x", "data": "digits", "output": "x", **said}))
     for k, name in enumerate(("dark", "light")):
+        (root / "no_images" / name).mkdir(parents=True)
+        for i in range(4):
+            (root / "no_images" / name / f"{i}.png").write_bytes(b"no image")
         (root / "images" / name).mkdir(parents=True)
         for i in range(6):
             Image.new("L", (9, 11), 150 * k + 10 * i).save(root / "images" / name / f"{i}.png")
@@ -106,6 +117,8 @@ def test_list_info_summary(place: Path, capsys: pytest.CaptureFixture[str]) -> N
     (row,) = said(capsys, "list", "cct_2_3x2*", "--table", "--family", "cct")
     assert row["parameters"] == sum(p.numel() for p in create_model("cct_2_3x2_32").parameters())
     assert row["layouts"] == ["official"]
+    assert row["proof"]["official"]["cases"] == 4
+    assert row["proof"]["official"]["largest_error"] < 1e-12
     assert "vit_tiny_patch16_224" in said(capsys, "info", "vit_tiny_patch16_224")["published"][0]
     found = said(capsys, "info", str(place / "run" / "model"))
     assert found["labels"] == ["dark", "light"]
@@ -202,6 +215,14 @@ def test_bench(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
             ["train", "-m", "{place}/my_model.py:model", "-d", "{place}/images", "--output", "{place}/run", *SHORT],
             "resume",
         ),
+        (["train", "-m", "{place}/my_model.py:model", "-d", "{place}/no_images", "--output", "{out}", *SHORT], "read"),
+        (["train", "{place}/text.json"], "model must be a text, got 3"),
+        (["train", "{place}/number.json"], "workers must be an int"),
+        (["train", "{place}/keep.json"], "keep must be at least 1"),
+        (["info", "{place}/my_model.py:raises"], "RuntimeError: two lines"),
+        (["info", "{place}/no_python.py:model"], "SyntaxError"),
+        (["info", "{place}/exits.py:model"], "SystemExit: 3"),
+        (["bench", "{place}/my_model.py:made", "--device", "tpu"], "cpu or cuda"),
         (["list", "no_such_*"], "no_such_*"),
         (["info", "vit_tny_patch16_224"], "did you mean"),
         (["predict", "nowhere.png", "-m", "{place}/run/model"], "nowhere.png"),

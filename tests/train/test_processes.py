@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+
+from vitblocks import load_model
+from vitblocks.checkpoint.tensor_file import read_tensors
 
 from .test_fit import OPTIONS, losses
 
@@ -54,6 +58,30 @@ def test_two_processes_are_as_one(objective: str, tmp_path: Path) -> None:
     one, two = losses(tmp_path / "1"), losses(tmp_path / "2")
     assert len(one) == len(two) == 24
     assert [record["loss"] for record in two] == pytest.approx([record["loss"] for record in one], abs=1e-5)
+
+
+@pytest.mark.parametrize("objective", ["supervised", "mae", "dino", "distillation"])
+def test_two_processes_with_a_shard_each_are_as_one(objective: str, tmp_path: Path) -> None:
+    """FSDP2 by accelerate, block by block: the losses are those of one process to 1e-5, and what is kept is whole."""
+    recipe = {**RECIPE, "objective": objective, "objective_options": OPTIONS[objective]}
+    assert run(tmp_path / "one", recipe=recipe, save_every=4).returncode == 0
+    killed = run(tmp_path / "two", 2, recipe=recipe, save_every=4, shard=True, kill=10)
+    assert killed.returncode != 0
+    assert len(losses(tmp_path / "two")) < 24
+    again = run(tmp_path / "two", 2, recipe=recipe, save_every=4, shard=True, resume=True)
+    assert again.returncode == 0, again.stderr
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert len(one) == len(two) == 24
+    for key in ("loss", "norm"):
+        assert [record[key] for record in two] == pytest.approx([record[key] for record in one], abs=1e-4, rel=1e-5)
+    assert [record["loss"] for record in two] == pytest.approx([record["loss"] for record in one], abs=1e-5)
+    wholes = [
+        read_tensors(tmp_path / name / "checkpoints" / "step-000000024.safetensors")[0] for name in ("one", "two")
+    ]
+    assert {name: value.shape for name, value in wholes[0].items()} == {name: v.shape for name, v in wholes[1].items()}
+    models = [load_model(tmp_path / name / "model").state_dict() for name in ("one", "two")]
+    assert models[0].keys() == models[1].keys()
+    assert all(torch.allclose(value, models[1][name], atol=1e-4) for name, value in models[0].items())
 
 
 def test_half_the_batch_each_is_as_the_whole_at_once(tmp_path: Path) -> None:

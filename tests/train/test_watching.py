@@ -28,8 +28,11 @@ def test_tensorboard(tmp_path: Path) -> None:
 def test_bar(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bar = Bar(16)
     bar.start(6, 3, 0)
-    bar.step({"step": 3, "loss": 1.25, "seconds": 0.5, "held_out_accuracy": 0.75})
+    bar.step({"step": 3, "loss": 1.25, "seconds": 0.5, "epoch": 1, "held_out_accuracy": 0.75})
     (task,) = bar.progress.tasks
     assert (task.completed, task.total) == (3, 6)
     assert task.fields == {"epoch": "epoch 1", "loss": "loss 1.2500", "rate": "32 images/s", "told": "held out 75.00%"}
     bar.stop()
+    assert (
+        capsys.readouterr().err == "epoch 1  loss 1.2500  32 images/s  held out 75.00%\n"
+    )  # no terminal, a line for each epoch

@@ -58,10 +58,21 @@ class KillAt:
             os.kill(os.getpid(), self.how)
 
 
+def shard() -> None:
+    """Have accelerate shard the model (FSDP2): it does so by itself where processes have GPUs, of processes on a CPU it makes copies."""
+    from accelerate import Accelerator, DistributedType, FullyShardedDataParallelPlugin, PartialState
+
+    state = Accelerator(cpu=True).state
+    PartialState().distributed_type = state.distributed_type = DistributedType.FSDP
+    state.fsdp_plugin = FullyShardedDataParallelPlugin(fsdp_version=2, auto_wrap_policy="transformer_based_wrap")
+
+
 def main(folder: str, text: str) -> int:
     asked = json.loads(text)
     torch.set_num_threads(1)
     recipe = Recipe.of(asked["recipe"])
+    if asked.get("shard"):
+        shard()
     watchers = [KillAt(asked["kill"], getattr(signal, asked.get("how", "SIGKILL")))] if "kill" in asked else []
     try:
         fit(

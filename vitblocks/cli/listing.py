@@ -10,6 +10,7 @@ import typer
 from ..border.published import published, weights_of
 from ..inspect import summary as counted
 from ..registry import create_model, list_models, variants
+from ..zoo.proofs import proofs
 from .output import Json, Size, examples, say, table
 from .sources import SOURCE, model_from, options_of
 
@@ -27,7 +28,8 @@ def list_command(
     as_table: Annotated[
         bool,
         typer.Option(
-            "--table", help="With class, parameters, multiply-adds and whose weights load; seconds for each dozen."
+            "--table",
+            help="With class, parameters, multiply-adds, and how far off the published code at most; seconds for each dozen.",
         ),
     ] = False,
     as_json: Json = False,
@@ -43,10 +45,11 @@ def list_command(
         return
     rows = [_row(name) for name in names]
     cells = [
-        (r["name"], r["class"], _size(r["image"]), _short(r["parameters"]), _short(r["macs"]), ", ".join(r["layouts"]))
+        (r["name"], r["class"], _size(r["image"]), _short(r["parameters"]), _short(r["macs"]), *_proven(r["proof"]))
         for r in rows
     ]
-    say(rows, as_json, table(("name", "class", "image", "parameters", "MACs", "layouts"), cells, left=2))
+    heads = ("name", "class", "image", "parameters", "MACs", "compared with", "cases", "largest error")
+    say(rows, as_json, table(heads, cells, left=2))
 
 
 def _variant(name: str) -> str:
@@ -68,7 +71,21 @@ def _row(name: str) -> dict[str, Any]:
         "parameters": counts.params,
         "macs": counts.macs,
         "layouts": sorted(getattr(model, "layouts", {})),
+        "proof": _proof(name),
     }
+
+
+def _proof(name: str) -> dict[str, Any]:
+    """Of each layout that the paper's models were compared with: how many cases, and the largest error."""
+    return {layout: one._asdict() for layout, one in proofs().get(_family(name), {}).items()}
+
+
+def _proven(proof: dict[str, Any]) -> tuple[str, str, str]:
+    """Whose code, how many cases, and the largest error of all."""
+    if not proof:
+        return "", "0", ""
+    worst = max(one["largest_error"] for one in proof.values())
+    return ", ".join(proof), str(sum(one["cases"] for one in proof.values())), f"{worst:.0e}"
 
 
 def _size(image: list[int]) -> str:
@@ -106,6 +123,7 @@ def info(source: Named, option: Options = None, as_json: Json = False) -> None:
         "labels": getattr(model, "labels", None),
         "preprocessing": getattr(model, "preprocessing", None),
         "published": [row.name for row in published().values() if row.variant == source or row.name == source],
+        "proof": _proof(source) if source in variants() or source in published() else {},
         "composition": repr(model),
     }
     if found["published"]:
@@ -113,8 +131,11 @@ def info(source: Named, option: Options = None, as_json: Json = False) -> None:
         found["weights"] = {"hub": row.hub, "license": row.license, "num_classes": row.num_classes}
     lines = [
         f"{found['class']}: {counts.params:,} parameters, {counts.macs:,} multiply-adds for an image of {_size(found['image'])}",
-        f"weights of these load, compared with the code of each (docs/fidelity.md): {', '.join(found['layouts']) or 'only our own'}",
+        f"weights of these load: {', '.join(found['layouts']) or 'only our own'}",
     ]
+    if found["proof"]:
+        whose, cases, worst = _proven(found["proof"])
+        lines.append(f"compared with the code of {whose}: {cases} cases of this paper's models, largest error {worst}")
     if stages:
         lines.append(table(("stage", "channels", "stride"), [[str(v) for v in s.values()] for s in stages]))
     if found["published"]:

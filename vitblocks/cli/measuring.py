@@ -35,6 +35,8 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Measure images a second, in inference and in a training step. Beside other libraries: python -m benchmarks.compare."""
+    if device.partition(":")[0] not in ("cpu", "cuda"):
+        raise ValueError(f"--device must be cpu or cuda, got {device!r}")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError("--device must be cpu: there is no GPU that PyTorch sees")
     if threads is not None:

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from ..checks import check_int, check_number
 from ..train import Recipe, preset
 from ..train.recipe import read_config
 
@@ -51,10 +52,24 @@ class Settings:
                 raise ValueError(f"{config}, {name}: must be a dictionary, got {given!r:.80}")
             said[name] = {**given, **flag}
         found = cls(**{**said, **{name: value for name, value in flags.items() if value is not None}})
+        found._check()
         for name in ("model", "data", "output"):
             if getattr(found, name) is None:
                 raise ValueError(f"--{name} must be given, or said in the config")
         return found
+
+    def _check(self) -> None:
+        """Raises TypeError or ValueError for what a file said and a flag could not."""
+        for name in ("model", "data", "output", "preset", "teacher", "splits"):
+            if not isinstance(getattr(self, name), str | None):
+                raise TypeError(f"{name} must be a text, got {getattr(self, name)!r}")
+        for name, least in {"labels": 1, "images": 1, "classes": 2, "workers": 0, "keep": 1, "save_every": 1}.items():
+            if getattr(self, name) is not None or name in ("workers", "keep"):
+                check_int(name, getattr(self, name), least)
+        check_int("split_seed", self.split_seed, 0)
+        check_number("held_out", self.held_out)
+        if not isinstance(self.pretrained, bool):
+            raise TypeError(f"pretrained must be true or false, got {self.pretrained!r}")
 
     def made_recipe(self) -> Recipe:
         return Recipe.of(self.recipe) if self.preset is None else preset(self.preset, **self.recipe)

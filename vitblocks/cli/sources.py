@@ -61,7 +61,10 @@ def _from_python(where: str, name: str, num_classes: int | None, options: dict[s
         taken = signature(found).parameters
         if num_classes is not None and ("num_classes" in taken or _takes_any(taken.values())):
             options.setdefault("num_classes", num_classes)
-        made = found(**options)
+        try:
+            made = found(**options)
+        except Exception as error:
+            raise ValueError(f"{where}:{name} cannot be called: {type(error).__name__}: {error}") from error
     else:
         made = found
     if not isinstance(made, nn.Module):
@@ -83,7 +86,7 @@ def _from_file(path: Path) -> Any:
     sys.modules.setdefault(path.stem, module)  # where classes look for their own module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
     return module
 
@@ -91,8 +94,8 @@ def _from_file(path: Path) -> Any:
 def _imported(name: str) -> Any:
     try:
         return import_module(name)
-    except ImportError as error:
-        raise ValueError(f"{name} cannot be imported: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error
 
 
 def options_of(pairs: Sequence[str], flag: str) -> dict[str, Any]:

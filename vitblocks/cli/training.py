@@ -179,7 +179,10 @@ def _teacher(source: str, classes: int) -> torch.nn.Module:
     if not source.startswith("timm:"):
         return model_from(source, pretrained=True)
     timm = needed("timm", "a teacher of timm")
-    made: torch.nn.Module = timm.create_model(source.removeprefix("timm:"), pretrained=True, num_classes=classes)
+    try:
+        made: torch.nn.Module = timm.create_model(source.removeprefix("timm:"), pretrained=True, num_classes=classes)
+    except RuntimeError as error:
+        raise ValueError(f"--teacher {source}: {error}") from error
     return made
 
 

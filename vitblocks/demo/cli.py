@@ -9,7 +9,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
-EXTRAS = {"sklearn": "scikit-learn", "rich": "rich", "matplotlib": "matplotlib"}
+EXTRAS = {
+    "accelerate": "accelerate",
+    "kornia": "kornia",
+    "PIL": "pillow",
+    "sklearn": "scikit-learn",
+    "rich": "rich",
+    "matplotlib": "matplotlib",
+}
 
 
 @dataclass(frozen=True)
@@ -79,8 +86,8 @@ def make_folder(folder: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; the exit code.
 
-    Exits with one line and 2 for an argument or a folder that will not do, a missing extra or a full disk, and 130 where it was
-    interrupted. Files are whole or not there.
+    Exits with one line and 2 for an argument or a folder that will not do, a missing extra or a full disk, and with 128 and the signal's
+    number where one stopped it. Files are whole or not there.
     """
     command = parser()
     options = Options(**vars(command.parse_args(arguments)))
@@ -92,10 +99,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         command.error(f"argument --output: cannot write to {str(options.output)!r}: {error.strerror}")
     # Imported this late so that --help and errors come at once, and without the extras.
-    try:
-        from .run import run
+    from ..train import Stopped
+    from .run import run
 
+    try:
         return run(options)
+    except Stopped as stopped:
+        command.exit(128 + stopped.signal, f"\n{command.prog}: interrupted\n")
     except KeyboardInterrupt:
         command.exit(130, f"\n{command.prog}: interrupted\n")
     except OSError as error:

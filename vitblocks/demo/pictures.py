@@ -29,10 +29,9 @@ from ..viz.drawing import (
     row_label,
     title,
 )
-from .digits import SIDE, Labelled
 from .layers import HEADINGS, Row
+from .learning import SIDE, Epoch, Labelled, predict
 from .looking import look
-from .train import Epoch, predict
 
 DOTS: dict[str, Any] = {"marker": "o", "markersize": 3.5}
 
@@ -96,7 +95,7 @@ def overlay(axes: Axes, image: Tensor, seen: Tensor) -> None:
 
 
 def training_picture(before: Sequence[Epoch], right_after: float, later: Sequence[Epoch], path: Path) -> None:
-    """Loss and held-out accuracy by epoch; after the dashed line, with the attention swapped."""
+    """Loss and held-out accuracy by epoch; after the dashed line, with the attention of the best epoch's model swapped."""
     figure = Figure(figsize=(10.4, 4.1))
     left, right = figure.subplots(1, 2)
     figure.subplots_adjust(left=0.065, right=0.985, bottom=0.125, top=0.76, wspace=0.17)
@@ -120,10 +119,15 @@ def training_picture(before: Sequence[Epoch], right_after: float, later: Sequenc
     right.plot(epochs, [100 * epoch.accuracy for epoch in before], color=ACCENT, **DOTS)
     swapped = [100 * right_after, *(100 * epoch.accuracy for epoch in later)]
     right.plot([swap, *epochs_later], swapped, color=SECOND, **DOTS)
-    words = f"{100 * before[-1].accuracy:.1f} before\n{swapped[0]:.1f} right after\n{swapped[-1]:.1f} in the end"
+    words = f"{100 * best(before):.1f} before\n{swapped[0]:.1f} right after\n{100 * best(later):.1f} in the end"
     beside = {"xycoords": right.get_xaxis_transform(), "textcoords": "offset points", "ha": "right"}
     right.annotate(words, (swap, 0.05), (-8, 0), fontsize=10, color=INK, backgroundcolor=PAPER, **beside)
     save(figure, path)
+
+
+def best(epochs: Sequence[Epoch]) -> float:
+    """The accuracy of the model that was kept."""
+    return max(epoch.accuracy for epoch in epochs)
 
 
 def table_picture(rows: Sequence[Row], path: Path) -> None:

@@ -100,6 +100,9 @@ def evaluate(
             losses = F.cross_entropy(logits, given.labels.to(device), reduction="none")
             rows = torch.stack([torch.ones_like(sure), told.to(sure.dtype), sure, losses], dim=1).double().cpu()
             found[torch.tensor(given.places)[kept]] = rows[kept]
+    if processes[0] >= len(images):
+        found.zero_()  # it has no share, and went along
+    broken = [*dict.fromkeys(broken)]
     found = total(found)
     read = found[:, 0] > 0
     if not read.any():

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from ..border import Preprocessing, preprocess
-from ..model import Model
+from ..extras import extra
 from .data.images import Images
+from .data.reading import Reading
 from .data.sources import Data
 from .data.streams import Stream
 from .groups import parameter_groups
@@ -20,13 +23,16 @@ from .keeping import Folder
 from .preparing import prepared
 from .recipe import Recipe
 from .result import Result
-from .run import Progress, Run, on_one
+from .run import Run
 from .running import Steps, micro_batch_of
 from .seeds import seed_of
-from .state import put_state
+from .sharding import is_sharded, shard_by_block
 from .stopping import listening
 from .tasks import Setting, Task, task_of
 from .watching import Watcher
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 def fit(
@@ -46,7 +52,8 @@ def fit(
 
     What came out lies in ``folder``: ``model/`` (see :func:`vitblocks.load_model`), ``metrics.jsonl``, ``results.json``, the recipe, and
     checkpoints, from which ``resume=True`` goes on as if nothing had happened: with the same losses to the last bit on the same machine.
-    What is kept in the end is what was best on the images held out, after an epoch; the last where there are none. The model is then that.
+    What is kept in the end is what was best on the images held out, after an epoch; the last where there are none. The model is then that,
+    or where accelerate shards it (FSDP2) the result's model.
 
     Args:
         model: any module ``images -> (B, classes)``; some objectives need a :class:`~vitblocks.Model`.
@@ -67,43 +74,52 @@ def fit(
         Stopped: SIGTERM or Ctrl-C came; a checkpoint was written.
         OSError: a file cannot be written, as on a full disk. The checkpoints that were there are whole.
     """
-    try:
-        from accelerate import Accelerator
-    except ImportError as error:
-        raise ImportError("training needs accelerate: pip install 'vitblocks[train]'") from error
     train, held_out = data if isinstance(data, tuple) else (data, None)
     _check(recipe, model, train)
-    # Without being told, several processes on a CPU would not know of one another.
-    accelerator = Accelerator(cpu=not torch.accelerator.is_available())
-    preprocessing = preprocessing_for(model, recipe)
-    setting = Setting(preprocessing, len(train) // recipe.batch, teacher)
+    accelerator = _accelerator()
+    copy = deepcopy(model) if is_sharded(accelerator, recipe) else None
     torch.manual_seed(seed_of(recipe.seed, "parts"))
     with prepared(model, recipe) as adapted:
-        task = task_of(recipe, model, setting)
-        optimizer = optimizer_of(recipe, task)
-        micro_batch_of(recipe, accelerator.num_processes)
-        if teacher is not None:
-            teacher.to(accelerator.device)
-        task.model.to(accelerator.device)
-        # What accelerate wraps one by one where parameters are sharded (FSDP).
-        vars(task.module)["_no_split_modules"] = sorted({type(block).__name__ for block in _blocks(model)})
-        steps = Steps(recipe, task, setting, train, accelerator, optimizer, workers)
+        steps = _steps(model, train, recipe, teacher, accelerator, workers)
+        if not isinstance(train, Stream):
+            Reading(train, steps.preprocessing)[0, 0]  # which raises where no image can be read
         place = Folder(Path(folder), keep)
-        begun = on_one(accelerator, lambda: place.begin(recipe, resume))
-        run = Run(recipe, steps, place, held_out, save_every or setting.steps_per_epoch, watchers, accelerator)
-        if begun is not None:
-            put_state(task, steps.optimizer, steps.average, begun[0])
-            run.progress = Progress(**begun[1])
+        run = Run(recipe, steps, place, held_out, save_every or steps.steps_per_epoch, watchers, accelerator)
+        run.begin(resume)
         with listening() as asked:
             run(asked)
         run.take_best()
         if adapted is not None:
             adapted.merge_and_unload()
-    return run.finished()
+    return run.finished(copy)
 
 
-def _blocks(model: nn.Module) -> list[nn.Module]:
-    return [block for _, block in model.blocks()] if isinstance(model, Model) else []
+def _accelerator() -> Accelerator:
+    with extra("accelerate", "training"):
+        from accelerate import Accelerator
+    # Without being told, several processes on a CPU would not know of one another.
+    return Accelerator(cpu=not torch.accelerator.is_available())
+
+
+def _steps(
+    model: nn.Module,
+    images: Images,
+    recipe: Recipe,
+    teacher: nn.Module | None,
+    accelerator: Accelerator,
+    workers: int,
+) -> Steps:
+    """The steps of a model that was prepared, on its device, and sharded where that was asked for."""
+    setting = Setting(preprocessing_for(model, recipe), len(images) // recipe.batch, teacher)
+    task = task_of(recipe, model, setting)
+    optimizer = optimizer_of(recipe, task)
+    micro_batch_of(recipe, accelerator.num_processes)
+    if teacher is not None:
+        teacher.to(accelerator.device)
+    task.model.to(accelerator.device)
+    if is_sharded(accelerator, recipe):
+        shard_by_block(accelerator, task)
+    return Steps(recipe, task, setting, images, accelerator, optimizer, workers)
 
 
 def _check(recipe: Recipe, model: nn.Module, images: Images) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..checkpoint.files import write_whole
 from ..inspect.overview import attention_overview
 from .evaluating import Evaluation
-from .keeping import METRICS, RECIPE
+from .keeping import RECIPE
 from .result import Result
 
 WORST = 10
@@ -33,9 +33,8 @@ def write_page(result: Result) -> Path:
     Raises:
         OSError: it cannot be written.
     """
-    records = [json.loads(line) for line in (result.folder / METRICS).read_text(encoding="utf-8").splitlines()]
     recipe = json.loads((result.folder / RECIPE).read_text(encoding="utf-8"))
-    parts = [_head(result, recipe), _curve(records)]
+    parts = [_head(result, recipe), _curve(result.metrics())]
     if result.evaluation is not None:
         parts.append(_confusion(result.evaluation))
         parts.append(_mistakes(result))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
 from ..border import Preprocessing
 from .data.images import Images
 from .evaluating import Evaluation
+from .keeping import Folder
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,11 @@ class Result:
     broken: list[str]
     held_out: Images | None
     preprocessing: Preprocessing
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """What was logged, as long as the folder is there: of each step step, loss, lr, norm and seconds; of the last of an epoch also
+        epoch, held_out_loss and held_out_accuracy."""
+        return Folder(self.folder).metrics()
 
     def image(self, place: int) -> Tensor:
         """Image ``place`` of those held out as the model takes it, ``(C, H, W)``."""

@@ -21,7 +21,8 @@ from .keeping import MODEL, Folder
 from .recipe import Recipe
 from .result import Result
 from .running import Steps
-from .state import like, state_of, whole
+from .sharding import gather
+from .state import like, put_state, state_of, whole
 from .stopping import Asked, NotFinite, Stopped
 from .watching import Watcher
 
@@ -78,6 +79,13 @@ class Run:
         self.save_every, self.watchers, self.accelerator = save_every, watchers, accelerator
         self.progress = Progress()
         self.evaluation: Evaluation | None = None
+
+    def begin(self, resume: bool) -> None:
+        """Make the folder, or go on from the last checkpoint in it. Errors: as :meth:`Folder.begin`."""
+        begun = on_one(self.accelerator, lambda: self.folder.begin(self.recipe, resume))
+        if begun is not None:
+            put_state(self.steps.task, self.steps.optimizer, self.steps.average, begun[0])
+            self.progress = Progress(**begun[1])
 
     def __call__(self, asked: Asked) -> None:
         """Raises NotFinite or Stopped, with the last checkpoint in its message."""
@@ -183,11 +191,12 @@ class Run:
         elif self.steps.average is not None:
             _load(self.steps.task.model, self.steps.average.values)
 
-    def finished(self) -> Result:
-        """What it came to, which is written with the model."""
-        model: Any = self.steps.task.model.eval()
+    def finished(self, copy: nn.Module | None = None) -> Result:
+        """What it came to, which is written with the model: of a sharded one with its whole ``copy``."""
         if self.held_out is not None and self.steps.task.labelled:
             self.evaluation = self._told()
+        trained = self.steps.task.model
+        model: Any = (trained if copy is None else gather(trained, copy)).eval()
         model.preprocessing = self.steps.preprocessing.data()
         if self.steps.task.labelled:
             model.labels = list(self.steps.images.classes)

@@ -61,7 +61,9 @@ class Steps:
         self.steps = recipe.epochs * setting.steps_per_epoch
         self.steps_per_epoch = setting.steps_per_epoch
         self.module, self.optimizer = accelerator.prepare(task.module, optimizer)
-        self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        trained = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
+        # In the module's order: accelerate compares them with the module's own where these are sharded.
+        self.parameters = [p for p in self.module.parameters() if id(p) in trained]
         self.average = None if recipe.ema is None else Average(task.model, recipe.ema)
         size = setting.preprocessing.size
         self.augment: Callable[[Tensor], Tensor] = (
@@ -174,6 +176,8 @@ class Steps:
         """Where it began: the step run again, without gradients of it kept."""
         epoch = step // self.steps_per_epoch + 1
         words = f"{what} in step {step + 1}, epoch {epoch}"
+        if self.accelerator.is_fsdp2:
+            return words  # processes would gather what others do not
         weights = [name for name, p in self.task.module.named_parameters() if not bool(p.isfinite().all())]
         if weights:
             return f"{words}: {weights[0]} is not finite before it"

@@ -23,7 +23,7 @@ class Watcher(Protocol):
 
 
 class Bar:
-    """A progress bar: loss, held-out accuracy, images a second, and the time that is left.
+    """A progress bar on a terminal: loss, held-out accuracy, images a second, and the time that is left. Elsewhere a line for each epoch.
 
     Args:
         batch: images of a step.
@@ -44,7 +44,9 @@ class Bar:
                 TimeElapsedColumn,
                 TimeRemainingColumn,
             )
-        self.batch = batch
+        self.batch, self.quiet = batch, quiet
+        self.console: Any = Console(stderr=True, soft_wrap=True)
+        drawn = not quiet and (self.console.is_terminal or self.console.is_jupyter)
         columns = (
             TextColumn("{task.fields[epoch]}"),
             BarColumn(),
@@ -54,7 +56,7 @@ class Bar:
             TextColumn("left"),
             TimeRemainingColumn(),
         )
-        self.progress = Progress(*columns, console=Console(stderr=True), disable=quiet)
+        self.progress = Progress(*columns, console=self.console, disable=not drawn)
         self.bar: Any = None
         self.loss: float | None = None
         self.steps_per_epoch = 1
@@ -66,19 +68,20 @@ class Bar:
 
     def step(self, record: Mapping[str, Any]) -> None:
         self.loss = record["loss"] if self.loss is None else 0.95 * self.loss + 0.05 * record["loss"]
-        told: dict[str, Any] = {}
+        told = ""
         if "held_out_accuracy" in record:
-            told = {"told": f"held out {record['held_out_accuracy']:.2%}"}
+            told = f"held out {record['held_out_accuracy']:.2%}"
         elif "held_out_loss" in record:
-            told = {"told": f"held out {record['held_out_loss']:.4f}"}
-        self.progress.update(
-            self.bar,
-            completed=record["step"],
-            epoch=f"epoch {(record['step'] - 1) // self.steps_per_epoch + 1}",
-            loss=f"loss {self.loss:.4f}",
-            rate=f"{self.batch / max(record['seconds'], 1e-9):,.0f} images/s",
-            **told,
-        )
+            told = f"held out {record['held_out_loss']:.4f}"
+        words = {
+            "epoch": f"epoch {(record['step'] - 1) // self.steps_per_epoch + 1}",
+            "loss": f"loss {self.loss:.4f}",
+            "rate": f"{self.batch / max(record['seconds'], 1e-9):,.0f} images/s",
+            **({"told": told} if told else {}),
+        }
+        self.progress.update(self.bar, completed=record["step"], **words)
+        if self.progress.disable and not self.quiet and "epoch" in record:
+            self.console.print("  ".join(words.values()), highlight=False)
 
     def stop(self) -> None:
         self.progress.stop()

@@ -152,6 +152,8 @@ def loader(reading: Reading, batches: Any, workers: int) -> Iterable[Batch]:
 
 
 def in_order(count: int, batch: int, process: int = 0, processes: int = 1) -> list[list[tuple[int, int]]]:
-    """The keys of this process's share of a set, once each, as they come."""
-    places = range(process, count, processes)
-    return [[(place, 0) for place in places[i : i + batch]] for i in range(0, len(places), batch)]
+    """The keys of this process's share of a set, as they come. Every process has as many batches: the last of some may come again."""
+    places = [*range(process, count, processes)]
+    batches = [[(place, 0) for place in places[i : i + batch]] for i in range(0, len(places), batch)]
+    most = -(-len(range(0, count, processes)) // batch)
+    return batches + [[(min(process, count - 1), 0)]] * (most - len(batches))

@@ -1,30 +1,24 @@
-"""Training: AdamW, warm-up, cosine, label smoothing."""
+"""A loop for tensors that lie in memory: AdamW, warm-up, cosine, label smoothing."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
+
+from vitblocks.demo.learning import Epoch, predict
+from vitblocks.train.schedule import cosine
 
 from .digits import Labelled, jitter
 
 BATCH = 64
 
 
-class Epoch(NamedTuple):
-    """What an epoch came to: the mean training loss, and the share of held-out images told right after it."""
-
-    loss: float
-    accuracy: float
-
-
 def warmup_cosine(step: int, steps: int) -> float:
     """The factor of the learning rate: a tenth of the steps up to 1, then a cosine down towards 0 (arXiv:1608.03983, eq. 5)."""
-    return min(1.0, (step + 1) / max(0.1 * steps, 1.0)) * 0.5 * (1 + math.cos(math.pi * step / steps))
+    return min(1.0, (step + 1) / max(0.1 * steps, 1.0)) * cosine(1.0, 0.0, step / steps)
 
 
 def train(
@@ -35,7 +29,6 @@ def train(
     epochs: int,
     generator: torch.Generator,
     learning_rate: float = 3e-3,
-    on_step: Callable[[], None] = lambda: None,
 ) -> Iterator[Epoch]:
     """Train ``model`` in place, giving each :class:`Epoch` as it ends."""
     steps = epochs * steps_per_epoch(data)
@@ -53,7 +46,6 @@ def train(
             optimizer.step()
             schedule.step()
             losses.append(loss.item())
-            on_step()
         yield Epoch(sum(losses) / len(losses), accuracy(model, held_out))
 
 
@@ -67,12 +59,6 @@ def shuffled(data: Labelled, generator: torch.Generator) -> Iterator[Labelled]:
     for step in range(steps_per_epoch(data)):
         chosen = order[step * BATCH : (step + 1) * BATCH]
         yield Labelled(data.images[chosen], data.labels[chosen])
-
-
-@torch.no_grad()
-def predict(model: nn.Module, images: Tensor) -> Tensor:
-    """Logits in evaluation mode."""
-    return model.eval()(images)
 
 
 def accuracy(model: nn.Module, data: Labelled) -> float:

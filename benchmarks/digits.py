@@ -1,9 +1,8 @@
-"""Scanned digits: 1,797 images that come with scikit-learn, so that nothing is downloaded."""
+"""Scanned digits as tensors: 1,797 images that come with scikit-learn, so that nothing is downloaded."""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,15 +10,11 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-SIDE = 16
+from vitblocks.demo.learning import SIDE, Labelled
+
+__all__ = ["HELD_OUT", "SIDE", "Labelled", "digits", "jitter"]
+
 HELD_OUT = 0.2
-
-
-class Labelled(NamedTuple):
-    """Images ``(B, 1, 16, 16)`` of values from 0 to 1, and which digit each of them is."""
-
-    images: Tensor
-    labels: Tensor
 
 
 def digits(seed: int) -> tuple[Labelled, Labelled]:
