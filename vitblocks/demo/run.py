@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -65,8 +66,8 @@ def run(options: Options) -> int:
     write_whole(folder / "model.md", [f"{markdown(rows)}\n".encode()])
 
     console.print(f"{len(data.train)} scanned digits to train on, {len(data.held_out)} held out\n")
-    again = {"seed": options.seed, "quiet": options.quiet}
-    result, history = learn(model, data, epochs=options.epochs, lr=3e-3, **again)
+    train = partial(learn, model, data, seed=options.seed, quiet=options.quiet)
+    result, history = train(epochs=options.epochs, lr=3e-3)
     assert result.accuracy is not None
     attention_picture(model, held_out, folder / "attention.png")
 
@@ -77,7 +78,7 @@ def run(options: Options) -> int:
     report = swap_attention(model, LocalWindowAttention, where=slice(2, 4), sample=held_out.images, window=4)
     console.print(str(report))
     right_after = evaluate(model, data.held_out, PIXELS).accuracy
-    after, later = learn(model, data, epochs=EPOCHS_AFTER_SWAP, lr=5e-4, **again)
+    after, later = train(epochs=EPOCHS_AFTER_SWAP, lr=5e-4)
     assert after.accuracy is not None
     training_picture(history, right_after, later, folder / "training.png")
 

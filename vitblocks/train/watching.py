@@ -73,7 +73,7 @@ class Bar:
             told = f"held out {record['held_out_accuracy']:.2%}"
         elif "held_out_loss" in record:
             told = f"held out {record['held_out_loss']:.4f}"
-        words = {
+        words: dict[str, Any] = {
             "epoch": f"epoch {(record['step'] - 1) // self.steps_per_epoch + 1}",
             "loss": f"loss {self.loss:.4f}",
             "rate": f"{self.batch / max(record['seconds'], 1e-9):,.0f} images/s",
