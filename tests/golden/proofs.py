@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -19,6 +20,7 @@ PAPERS = {"deit": "distill", "distillation": "distill"}
 """The folders of models whose builders are called otherwise."""
 
 
+@cache
 def proofs() -> dict[str, list[list[str]]]:
     """Case, published implementation, layout and largest error, by the folder or module of the zoo, as a module of builders is called."""
     homes = {
