@@ -141,6 +141,17 @@ def join_names(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines:
     lines[:] = joined
 
 
+def leave_out(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
+    """What every module of PyTorch has and nobody calls."""
+    return True if name == "extra_repr" else None
+
+
+def forget_torch(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """What PyTorch says of every ``forward``, where a part says it of the class."""
+    if lines and lines[0] == "Define the computation performed at every call.":
+        lines.clear()
+
+
 def plain_aliases(
     app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: str | None, returned: str | None
 ) -> tuple[str | None, str | None]:
@@ -155,6 +166,8 @@ def _unwrapped(words: str | None) -> str | None:
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("builder-inited", write)
     app.connect("missing-reference", resolve)
+    app.connect("autodoc-skip-member", leave_out)
+    app.connect("autodoc-process-docstring", forget_torch)
     app.connect("autodoc-process-signature", plain_aliases)
     app.connect("autodoc-process-docstring", join_names, priority=400)
     return {"parallel_read_safe": True}
