@@ -178,7 +178,9 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.convert", description=__doc__)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--grow", nargs="+", default=["28:1300", "56:600"], help="side:steps of the training")
-    parser.add_argument("--batch", type=int, default=32, help="images of a step, after the first stage of the training")
+    parser.add_argument(
+        "--batch", type=int, default=32, help="images of a step, after the first two stages of the training"
+    )
     parser.add_argument("--shares", nargs="+", type=float, default=[0.0, 0.03, 0.1], help="of the training's steps")
     parser.add_argument("--rows", nargs="*", default=[""], help="only rows whose names begin so")
     parser.add_argument("--device", default="cpu")

@@ -104,16 +104,19 @@ def told(model: nn.Module, data: tuple[Tensor, Tensor], side: int) -> tuple[floa
 
 
 def trained(grow: Sequence[tuple[int, int]], seed: int, device: str, batch: int, folder: Path) -> Setting:
-    """A seed's original, trained with more and more tokens, ``(side, steps)`` each, or read from the folder where it is kept."""
-    data, side, steps = mnist(seed, device), grow[-1][0], sum(steps for _, steps in grow)
+    """A seed's original, trained with more and more tokens, ``(side, steps)`` each. Every stage is kept in the folder, and read from there.
+
+    Positions are made for the second side, and resized for the others.
+    """
+    data = mnist(seed, device)
     torch.manual_seed(seed)
-    model = vit(side).to(device)
-    name = "-".join(f"{side}x{steps}" for side, steps in grow)
-    path = folder / f"original-{name}-{seed}.pt"
-    if path.exists():
-        model.load_state_dict(torch.load(path, weights_only=True))
-    else:
-        for i, (of, count) in enumerate(grow):
-            fit(model, data.train, of, count, 1.5e-3 if i == 0 else 1e-3, seed + i, batch if i else 32)
-        torch.save(model.state_dict(), path)
-    return Setting(seed, data, side, model.eval(), steps, batch)
+    model = vit(grow[:2][-1][0]).to(device)
+    for i, (side, steps) in enumerate(grow):
+        name = "-".join(f"{side}x{steps}" for side, steps in grow[: i + 1])
+        path = folder / f"original-{name}-{seed}.pt"
+        if path.exists():
+            model.load_state_dict(torch.load(path, weights_only=True))
+        else:
+            fit(model, data.train, side, steps, 1.5e-3 if i == 0 else 1e-3, seed + i, batch if i > 1 else 32)
+            torch.save(model.state_dict(), path)
+    return Setting(seed, data, grow[-1][0], model.eval(), sum(steps for _, steps in grow), batch)
