@@ -167,7 +167,8 @@ def without(report: Sensitivity, kind: str) -> Sensitivity:
 
 def write(output: Path) -> str:
     """The tables of all rows that there are."""
-    rows = [Row(**json.loads(path.read_text())) for path in sorted((output / "rows").glob("*.json"))]
+    done = sorted((output / "rows").glob("*.json"), key=lambda path: path.stat().st_mtime)
+    rows = [Row(**json.loads(path.read_text())) for path in done]
     text = table(rows)
     (output / "convert.md").write_text(text + "\n")
     figure(rows).savefig(output / "convert.png", dpi=110)

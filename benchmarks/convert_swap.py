@@ -1,9 +1,9 @@
 """``python -m benchmarks.convert_swap``: the kinds that ``benchmarks.swap`` finds better trained from scratch, by ``convert`` instead.
 
 The setting is that of ``benchmarks.swap``: the same digits, model, training, and steps after the swap. For each kind the plain swap is
-fine-tuned; ``convert`` refits and trains with labels beside the original's answers; ``convert`` from a better original, trained twice as
-long, does the same; and a model that has the kind from the start is trained for the steps of original and fine-tuning together. ``--after``
-says after how many epochs, each with a model of its own.
+fine-tuned; ``convert`` refits and trains with labels beside the original's answers; and a model that has the kind from the start is trained
+for the steps of original and fine-tuning together. All but the plain swap are done once more, with an original that was trained twice as
+long. ``--after`` says after how many epochs, each with a model of its own.
 """
 
 from __future__ import annotations
@@ -56,34 +56,33 @@ def measure(seed: int, epochs: int, after: Sequence[int], found: dict[tuple[str,
     """Every kind for one seed, into ``found`` by kind, epochs after the swap and what was done."""
     bench = Bench(seed, *digits(seed))
     torch.manual_seed(seed)
-    originals = {"": vit(), " from the better one": vit()}
-    for i, (of, model) in enumerate(originals.items()):
-        before = bench.train(model, epochs * (i + 1), RATE)
-        found["original", 0, f"converted{of}"].append(before)
+    originals = {1: vit(), 2: vit()}
+    for times, model in originals.items():
+        found["the original", 0, f"converted, {times}x"].append(bench.train(model, times * epochs, RATE))
     for name in LOST:
         for further in after:
-            found[name, further, "fine-tuned"].append(fine_tuned(bench, originals[""], name, further))
-            for of, model in originals.items():
-                found[name, further, f"converted{of}"].append(converted(bench, model, name, further, RATE_AFTER_SWAP))
-            torch.manual_seed(seed)
-            found[name, further, "from scratch"].append(bench.train(vit(*KINDS[name]), epochs + further, RATE))
-            print(
-                seed, name, further, {key[2]: values[-1] for key, values in found.items() if key[:2] == (name, further)}
-            )
+            found[name, further, "fine-tuned"].append(fine_tuned(bench, originals[1], name, further))
+            for times, model in originals.items():
+                done = converted(bench, model, name, further, RATE_AFTER_SWAP)
+                found[name, further, f"converted, {times}x"].append(done)
+                torch.manual_seed(seed)
+                anew = bench.train(vit(*KINDS[name]), times * epochs + further, RATE)
+                found[name, further, f"from scratch, {times}x"].append(anew)
+            print(seed, {key: values[-1] for key, values in found.items() if key[:2] == (name, further)}, flush=True)
 
 
 def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.convert_swap", description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=10, help="of training before the swap")
-    parser.add_argument("--after", nargs="+", type=int, default=[2, 10], help="epochs after the swap")
+    parser.add_argument("--after", nargs="+", type=int, default=[2], help="epochs after the swap")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args(given)
     torch.set_num_threads(options.threads)
     found: dict[tuple[str, int, str], list[float]] = defaultdict(list)
     for seed in range(options.seeds):
         measure(seed, options.epochs, options.after, found)
-    columns = ["fine-tuned", "converted", "converted from the better one", "from scratch"]
+    columns = ["fine-tuned", "converted, 1x", "from scratch, 1x", "converted, 2x", "from scratch, 2x"]
     lines = [["attention", "epochs after", *columns]]
     for name, further in dict.fromkeys(key[:2] for key in found):
         cells = [shown(values) if (values := found.get((name, further, what))) else "" for what in columns]
