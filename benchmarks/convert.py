@@ -45,19 +45,19 @@ class Asked:
 
 
 def mixes(report: Sensitivity) -> Mapping[str, Assignment]:
-    """What is converted in steps: every layer of one kind, all but the most sensitive, and the best mix for half of the multiply-adds."""
+    """What is converted in steps: every layer in a kind, all but the most sensitive, and the best mix for two thirds of the MACs."""
     layers = report.layers
     found: dict[str, Assignment] = {f"all {kind.name}": dict.fromkeys(layers, kind.name) for kind in KINDS}
     for kind in KINDS[:3]:
         chosen = by_drift(report, kind.name)[:-1]
         found[f"all but one {kind.name}"] = {layer: kind.name for layer in layers if layer in chosen}
-    return {**found, "planned for half the MACs": plan(report, 0.5, cost="macs").changed}
+    return {**found, "planned for two thirds of the MACs": plan(report, 0.67, cost="macs").changed}
 
 
 def by_drift(report: Sensitivity, kind: str) -> list[str]:
     """Layers from the least to the most sensitive, alone in this kind."""
     alone = {layer: report.of(layer, kind) for layer in report.layers}
-    return sorted(report.layers, key=lambda layer: entry.logits if (entry := alone[layer]) else 0.0)
+    return sorted(report.layers, key=lambda layer: entry.tokens if (entry := alone[layer]) else 0.0)
 
 
 def halves(report: Sensitivity) -> Mapping[str, Assignment]:

@@ -50,7 +50,7 @@ def test_the_plan_is_the_best_of_all(cost: Any, budget: float) -> None:
     report = made_up()
     choices = [[e for e in report.entries if e.layer == layer] for layer in report.layers]
     allowed = budget * sum(getattr(e, cost) for e in report.entries if e.kind == KEPT)
-    every = [(sum(getattr(e, cost) for e in p), sum(e.logits for e in p)) for p in product(*choices)]
+    every = [(sum(getattr(e, cost) for e in p), sum(e.tokens for e in p)) for p in product(*choices)]
     best = min(moved for spent, moved in every if spent <= allowed)
     found = plan(report, budget, cost=cost)
     assert found.drift == pytest.approx(best)
@@ -113,8 +113,8 @@ def test_plans_are_run() -> None:
     found = checked(model, pareto(report, cost="macs"), kinds, IMAGES)
     assert found[0].checked is not None
     assert found[0].checked.logits == 0  # nothing changed
-    assert [one.checked.logits for one in found if one.checked] == sorted(
-        one.checked.logits for one in found if one.checked
+    assert [one.checked.tokens for one in found if one.checked] == sorted(
+        one.checked.tokens for one in found if one.checked
     )
     with pytest.raises(ValueError, match="kinds must hold"):
         converted(model, {"stages.0.layers.3.attn": "nothing"}, kinds)

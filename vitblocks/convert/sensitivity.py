@@ -112,11 +112,11 @@ class Sensitivity:
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"{path} holds no sensitivity report: {error}") from error
 
-    def draw(self, what: str = "logits") -> Figure:
+    def draw(self, what: str = "tokens") -> Figure:
         """A heat map, a row for each layer and a column for each kind. Needs the extra ``viz``.
 
         Args:
-            what: ``"logits"``, ``"tokens"``, ``"agreement"``, ``"macs"``, ``"seconds"``, ``"parameters"`` or ``"activations"``.
+            what: ``"tokens"``, ``"logits"``, ``"agreement"``, ``"macs"``, ``"seconds"``, ``"parameters"`` or ``"activations"``.
         """
         from ..viz.tables import heat_map
 
