@@ -73,7 +73,7 @@ def halves(report: Sensitivity) -> Mapping[str, Assignment]:
             "every second": layers[::2],
         }
         for name, chosen in places.items():
-            found[f"half, {name}: {kind.name}"] = dict.fromkeys(chosen, kind.name)
+            found[f"half, {name}: {kind.name}"] = {layer: kind.name for layer in layers if layer in chosen}
     return found
 
 

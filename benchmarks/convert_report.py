@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -71,23 +72,26 @@ def lines(rows: Sequence[Row], what: str, digits: int) -> str:
 
 
 def figure(rows: Sequence[Row]) -> Figure:
-    """A panel for each share that has steps: the mean of every column, and a line from the least to the most of the seeds."""
+    """A panel for each share that has steps: the mean of every stage, and a line from the least to the most of the seeds.
+
+    What is right after the swap alone lies left of the panel, if it is far below the rest.
+    """
     shares = sorted({row.share for row in rows if row.share}) or [0.0]
     names = list(dict.fromkeys(row.name for row in rows if row.share in shares))
-    drawn = Figure(figsize=(5 * len(shares) + 2, 1.4 + 0.4 * len(names)), layout="constrained")
-    marks = dict(zip(COLUMNS, "osDPx", strict=True))
+    drawn = Figure(figsize=(5 * len(shares) + 2, 1.8 + 0.4 * len(names)), layout="constrained")
+    left = min(score for row in rows for stage, score in row.scores.items() if stage != "swapped") - 1
+    marks: dict[str, Any] = {}
     for axes, share in zip(drawn.subplots(1, len(shares), sharey=True, squeeze=False)[0], shares, strict=True):
-        for i, (what, mark) in enumerate(marks.items()):
+        for i, (stage, shape) in enumerate(zip(COLUMNS, "osDPx", strict=True)):
             for y, name in enumerate(names):
-                own = [r.scores[what] for r in rows if (r.name, r.share) == (name, share) and what in r.scores]
+                own = [r.scores[stage] for r in rows if (r.name, r.share) == (name, share) and stage in r.scores]
                 if own:
                     height, color = y + 0.12 * (i - 2), f"C{i}"
                     axes.plot([min(own), max(own)], [height, height], color=color, linewidth=1)
-                    label = COLUMNS[what] if name == names[-1] else None
-                    axes.plot(statistics.mean(own), height, mark, color=color, label=label, markersize=5)
-        axes.set(title=f"{share:.0%} of the original's steps", xlabel="test accuracy, %")
+                    marks[stage] = axes.plot(statistics.mean(own), height, shape, color=color, markersize=5)[0]
+        axes.set(title=f"{share:.0%} of the original's steps", xlabel="test accuracy, %", xlim=(left, 98))
         axes.set_yticks(range(len(names)), names)
         axes.grid(axis="x", color="#e4e7eb")
     axes.invert_yaxis()
-    axes.legend(fontsize=8, loc="lower left")
+    drawn.legend(marks.values(), [COLUMNS[stage] for stage in marks], loc="outside lower center", ncols=5, fontsize=8)
     return drawn

@@ -81,7 +81,7 @@ def original(data: Data, steps: Sequence[int], seed: int, path: Path) -> Any:
 def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.convert_timm", description=__doc__)
     parser.add_argument("--steps", nargs=2, type=int, default=[1300, 300], help="with 49 tokens, with 196")
-    parser.add_argument("--budget", type=float, default=0.6, help="of the multiply-adds of attention")
+    parser.add_argument("--budget", type=float, default=0.67, help="of the multiply-adds of attention")
     parser.add_argument("--share", type=float, default=0.03, help="steps of the conversion, of those of the training")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("convert_timm"))
