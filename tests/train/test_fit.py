@@ -64,7 +64,7 @@ def teacher_for(recipe: Recipe) -> nn.Module | None:
 @pytest.mark.parametrize(
     "objective",
     [
-        pytest.param(name, marks=pytest.mark.slow if name in ("simmim", "mpp", "distillation") else ())
+        pytest.param(name, marks=pytest.mark.slow if name in ("mae", "simmim", "mpp", "distillation") else ())
         for name in OPTIONS
     ],
 )

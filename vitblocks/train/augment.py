@@ -69,7 +69,8 @@ def targets(labels: Tensor, classes: int, smoothing: float) -> Tensor:
 def mixed(images: Tensor, target: Tensor, mixup: float, cutmix: float) -> tuple[Tensor, Tensor]:
     """Each image mixed with that on the other side of the batch, or with a box of it in its place, and their targets in proportion.
 
-    One share for the batch, as in the published code of DeiT; kornia's mixup draws shares uniformly, the papers from a Beta distribution.
+    One share for the batch from a Beta distribution, as in the published code of DeiT. Not kornia's: its ``RandomMixUpV2`` draws shares
+    uniformly, and its ``RandomCutMixV2``, which has the distribution, mixes class numbers, not probabilities.
     """
     if not (mixup or cutmix):
         return images, target
