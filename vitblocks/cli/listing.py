@@ -135,7 +135,9 @@ def info(source: Named, option: Options = None, as_json: Json = False) -> None:
     ]
     if found["proof"]:
         whose, cases, worst = _proven(found["proof"])
-        lines.append(f"compared with published code ({whose}): {cases} cases of this paper's models, largest error {worst}")
+        lines.append(
+            f"compared with published code ({whose}): {cases} cases of this paper's models, largest error {worst}"
+        )
     if stages:
         lines.append(table(("stage", "channels", "stride"), [[str(v) for v in s.values()] for s in stages]))
     if found["published"]:

@@ -77,10 +77,11 @@ def fit(
     train, held_out = data if isinstance(data, tuple) else (data, None)
     _check(recipe, model, train)
     accelerator = _accelerator()
-    copy = deepcopy(model) if is_sharded(accelerator, recipe) else None
+    sharded = is_sharded(accelerator, recipe)
+    copy = deepcopy(model) if sharded else None
     torch.manual_seed(seed_of(recipe.seed, "parts"))
     with prepared(model, recipe) as adapted:
-        steps = _steps(model, train, recipe, teacher, accelerator, workers)
+        steps = _steps(model, train, recipe, teacher, accelerator, workers, sharded=sharded)
         if not isinstance(train, Stream):
             Reading(train, steps.preprocessing)[0, 0]  # which raises where no image can be read
         place = Folder(Path(folder), keep)
@@ -108,8 +109,10 @@ def _steps(
     teacher: nn.Module | None,
     accelerator: Accelerator,
     workers: int,
+    *,
+    sharded: bool,
 ) -> Steps:
-    """The steps of a model that was prepared, on its device, and sharded where that was asked for."""
+    """The steps of a model that was prepared, on its device."""
     setting = Setting(preprocessing_for(model, recipe), len(images) // recipe.batch, teacher)
     task = task_of(recipe, model, setting)
     optimizer = optimizer_of(recipe, task)
@@ -117,7 +120,7 @@ def _steps(
     if teacher is not None:
         teacher.to(accelerator.device)
     task.model.to(accelerator.device)
-    if is_sharded(accelerator, recipe):
+    if sharded:
         shard_by_block(accelerator, task)
     return Steps(recipe, task, setting, images, accelerator, optimizer, workers)
 

@@ -26,7 +26,8 @@ def is_sharded(accelerator: Accelerator, recipe: Recipe) -> bool:
     from accelerate import DistributedType
 
     if accelerator.distributed_type != DistributedType.FSDP:
-        if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true" and accelerator.num_processes > 1:
+        asked = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+        if asked and accelerator.num_processes > 1 and accelerator.is_main_process:
             warnings.warn("accelerate shards among GPUs only: each process has the whole model", stacklevel=2)
         return False
     if accelerator.state.fsdp_plugin.fsdp_version != 2:
