@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from ..extras import needed
 
-INPUT = "image"
-"""The name of the input in an ONNX file."""
+INPUT, BATCH = "image", "batch"
+"""The names of the input in an ONNX file and of its first axis."""
 OPSET = 20
 
 
@@ -29,7 +29,7 @@ def to_program(model: nn.Module, sample: Tensor, *, sizes: bool = False) -> Any:
         sample: images ``(B, C, H, W)``; of 2 or more, since a size of 1 would be kept for good.
         sizes: leave height and width open, too: then the program says itself which it takes. A model folded for one size has none.
     """
-    dims: dict[int, Any] = {0: torch.export.Dim("batch", min=1)}
+    dims: dict[int, Any] = {0: torch.export.Dim(BATCH, min=1)}
     if sizes:
         dims |= {2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}
     with torch.no_grad(), plain_layers():
@@ -57,7 +57,7 @@ def to_onnx(
     Raises:
         ModuleNotFoundError: ``dynamo`` without the extra ``onnx``.
     """
-    inputs, outputs = {INPUT: {0: "batch"}}, {name: {0: "batch"} for name in names}
+    inputs, outputs = {INPUT: {0: BATCH}}, {name: {0: BATCH} for name in names}
     options: dict[str, Any] = {"input_names": [INPUT], "output_names": list(names), "opset_version": OPSET}
     if dynamo:
         needed("onnxscript", "the ONNX exporter of torch.export")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..extras import needed
 from .calibrating import quantized
-from .exporting import INPUT, to_onnx
+from .exporting import BATCH, INPUT, to_onnx
 from .settings import Settings
 
 NAME = "onnxruntime"
@@ -29,14 +31,31 @@ def write(model: nn.Module, sample: Tensor, folder: Path, settings: Settings) ->
 
 
 class Session:
-    """A session: ``image -> [tensor, ...]``."""
+    """Sessions of one file: ``image -> [tensor, ...]``.
+
+    Batches as large as the sample's have a session of their own, in which every size is known, so that the arithmetic of sizes is done
+    once. Each is made when it is first needed.
+    """
 
     def __init__(self, folder: Path, settings: Settings) -> None:
-        runtime = needed("onnxruntime", "the runtime onnxruntime")
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = settings.threads
-        options.log_severity_level = 3
-        self.session = runtime.InferenceSession(str(folder / FILES[0]), options, providers=["CPUExecutionProvider"])
+        self.runtime = needed("onnxruntime", "the runtime onnxruntime")
+        self.path, self.size, self.threads = folder / FILES[0], settings.size[0], settings.threads
+        self.sessions: dict[bool, Any] = {}
+        self.lock = threading.Lock()
 
     def __call__(self, image: Tensor) -> list[Tensor]:
-        return [torch.from_numpy(found) for found in self.session.run(None, {INPUT: image.numpy()})]
+        session = self._session(len(image) == self.size)
+        return [torch.from_numpy(found) for found in session.run(None, {INPUT: image.numpy()})]
+
+    def _session(self, own: bool) -> Any:
+        """The session of the sample's batch, or that of every other."""
+        with self.lock:
+            if own not in self.sessions:
+                options = self.runtime.SessionOptions()
+                options.intra_op_num_threads = self.threads
+                options.log_severity_level = 3
+                if own:
+                    options.add_free_dimension_override_by_name(BATCH, self.size)
+                made = self.runtime.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
+                self.sessions[own] = made
+            return self.sessions[own]
