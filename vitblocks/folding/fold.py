@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
@@ -12,14 +12,50 @@ from torch import Tensor, nn
 
 from ..attention import WindowAttention
 from ..checks import check_choice
-from .freezing import freeze, is_position
+from .declared import check_declarations
+from .freezing import Calls, freeze, is_position
 from .head_mixes import mix_by_products
 from .last_block import read_last_block
 from .owners import Owners
 from .projections import separate_projections
-from .report import FoldReport, largest_change
-from .rules import apply_rules
+from .report import Fold, FoldReport, largest_change
+from .rules import (
+    bias_of_keys,
+    fold_batch_norms,
+    fold_layer_scale,
+    fold_quick_gelu,
+    fold_token_norms,
+    leave_out_dropout,
+    unscale,
+)
 from .window_order import order_windows
+
+Rule: TypeAlias = Callable[[nn.Module, Owners, Calls], Iterable[Fold]]
+
+
+def _of_parts(rule: Callable[[nn.Module, Owners], Iterable[Fold]]) -> Rule:
+    """A rule that asks nothing about the sample."""
+    return lambda model, owners, _: rule(model, owners)
+
+
+# Norms that stand between linears go before those that precede them; a layer scale comes after them, when its branch ends in a linear.
+RULES: Mapping[str, Rule] = {
+    "dropout": _of_parts(leave_out_dropout),
+    "key_bias": _of_parts(bias_of_keys),
+    "batch_norm": _of_parts(fold_batch_norms),
+    "rescaling": _of_parts(unscale),
+    "token_norm": _of_parts(fold_token_norms),
+    "quick_gelu": _of_parts(fold_quick_gelu),
+    "layer_scale": _of_parts(fold_layer_scale),
+    "positions": freeze,
+    "last_block": _of_parts(read_last_block),
+    "head_mixes": _of_parts(mix_by_products),
+    "projections": _of_parts(separate_projections),
+    "window_order": order_windows,
+}
+"""In the order that they are applied in; each sees what those before it left."""
+LOGITS_ONLY = ("last_block",)
+"""Rules after which the model gives less than it gave."""
 
 
 class Folded(NamedTuple):
@@ -33,7 +69,14 @@ Outputs: TypeAlias = Literal["all", "logits"]
 """What is wanted of a folded model: all that it can be asked for, or what calling it gives."""
 
 
-def fold(model: nn.Module, sample: Tensor | None = None, *, outputs: Outputs = "all", inplace: bool = False) -> Folded:
+def fold(
+    model: nn.Module,
+    sample: Tensor | None = None,
+    *,
+    outputs: Outputs = "all",
+    without: Collection[str] = (),
+    inplace: bool = False,
+) -> Folded:
     """A copy of the model for inference that does less work for the same outputs: ``folded, report = fold(model, images)``.
 
     Exact algebra, on any device and in any dtype; outputs are the same up to rounding, in float64 within 1e-9:
@@ -57,6 +100,7 @@ def fold(model: nn.Module, sample: Tensor | None = None, *, outputs: Outputs = "
         model: any module; models of other packages profit where they are made of Sequentials of convolutions, linears and BatchNorms.
         sample: images of the size, dtype and device that the model is to be folded for; None leaves positions as they are.
         outputs: ``"logits"`` where the model is called for its logits, or features, alone.
+        without: names of rules of :data:`RULES` that are left out, to see what each is worth.
         inplace: change the model itself rather than a copy. It must be in evaluation mode; a copy is put in it.
 
     Returns:
@@ -64,30 +108,28 @@ def fold(model: nn.Module, sample: Tensor | None = None, *, outputs: Outputs = "
 
     Raises:
         TypeError: ``model`` is no module.
-        ValueError: ``inplace`` on a model in training mode, or unknown ``outputs``.
+        ValueError: ``inplace`` on a model in training mode, or unknown ``outputs`` or rules.
     """
     check_choice("outputs", outputs, get_args(Outputs))
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a module, got {type(model).__name__}")
+    if isinstance(without, str) or not set(without) <= set(RULES):
+        raise ValueError(f"without must be some of {list(RULES)}, got {without!r}")
     if inplace and model.training:
         raise ValueError(
             "inplace=True needs a model in evaluation mode, this one is in training: call model.eval() first"
         )
     folded = (model if inplace else deepcopy(model)).eval().requires_grad_(False)
-    before = None if sample is None else _outputs(folded, sample)
-    report = FoldReport(apply_rules(folded))
-    if sample is not None:
-        with _calls(folded) as calls:
-            _outputs(folded, sample)
-        report.folds += freeze(folded, calls)
-    if outputs == "logits":
-        with torch.no_grad():
-            report.folds += read_last_block(folded, Owners(folded))
+    for module in folded.modules():
+        check_declarations(module)
+    with _calls(folded) as calls:
+        before = None if sample is None else _outputs(folded, sample)
+    report = FoldReport()
     with torch.no_grad():
-        report.folds += mix_by_products(folded, Owners(folded))
-        report.folds += separate_projections(folded, Owners(folded))
+        for name, rule in RULES.items():
+            if name not in without and (outputs == "logits" or name not in LOGITS_ONLY):
+                report.folds += rule(folded, Owners(folded), calls)
     if sample is not None:
-        report.folds += order_windows(folded, Owners(folded), calls)
         report.drift = _largest_change(before, _outputs(folded, sample))
     return Folded(folded, report)
 

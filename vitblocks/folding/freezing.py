@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-import torch
 from torch import Tensor, nn
 
 from ..attention.base import Attention, reads_queries
@@ -122,26 +121,24 @@ def is_position(parent: nn.Module, name: str) -> bool:
     return bool(known(getattr(parent, name), "adds_positions"))
 
 
-def freeze(model: nn.Module, calls: Calls) -> Iterator[Fold]:
+def freeze(model: nn.Module, owners: Owners, calls: Calls) -> Iterator[Fold]:
     """Replace the position parts that were called by what they give."""
-    owners = Owners(model)
-    with torch.no_grad():
-        for parent in list(model.modules()):
-            for name, part in list(parent.named_children()):
-                if not is_position(parent, name) or not calls.get(part):
+    for parent in list(model.modules()):
+        for name, part in list(parent.named_children()):
+            if not is_position(parent, name) or not calls.get(part):
+                continue
+            if name == "position_bias":
+                new: nn.Module = FrozenBias(part, [_grid_and_prefix(*call) for call in calls[part]])
+                rule = "position bias materialised"
+            elif name == "rotary":
+                new, rule = _frozen_rotary(part, calls[part]), "rotary tables frozen"
+            else:
+                grids = {tuple(grid) for _, grid in calls[part]}
+                if len(grids) != 1:
                     continue
-                if name == "position_bias":
-                    new: nn.Module = FrozenBias(part, [_grid_and_prefix(*call) for call in calls[part]])
-                    rule = "position bias materialised"
-                elif name == "rotary":
-                    new, rule = _frozen_rotary(part, calls[part]), "rotary tables frozen"
-                else:
-                    grids = {tuple(grid) for _, grid in calls[part]}
-                    if len(grids) != 1:
-                        continue
-                    new, rule = FrozenPosition(part, grids.pop()), "position table frozen"
-                setattr(parent, name, new.eval())
-                yield Fold(rule, owners.name(part), owners.name(parent))
+                new, rule = FrozenPosition(part, grids.pop()), "position table frozen"
+            setattr(parent, name, new.eval())
+            yield Fold(rule, owners.name(part), owners.name(parent))
 
 
 def _frozen_rotary(rotary: nn.Module, calls: list[tuple[Any, ...]]) -> FrozenRotary:

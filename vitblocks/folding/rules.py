@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -25,27 +25,12 @@ from .affine import (
     token_norm_affine,
     without_affine,
 )
-from .declared import behaves_as, check_declarations, child
+from .declared import behaves_as, child
 from .owners import Owners
 from .reading import is_sequence, known, last_linear, readers, writer
 from .report import Fold
 
-Rule: TypeAlias = Callable[[nn.Module, Owners], Iterator[Fold]]
-
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d)
-
-
-def apply_rules(model: nn.Module) -> list[Fold]:
-    """Apply every rule to the model in place; a later rule sees what the earlier ones left.
-
-    Raises:
-        TypeError, ValueError: a part declares what cannot be; nothing is changed.
-    """
-    for module in model.modules():
-        check_declarations(module)
-    owners = Owners(model)
-    with torch.no_grad():
-        return [done for rule in RULES for done in rule(model, owners)]
 
 
 def leave_out_dropout(model: nn.Module, owners: Owners) -> Iterator[Fold]:
@@ -185,15 +170,3 @@ def fold_quick_gelu(model: nn.Module, owners: Owners) -> Iterator[Fold]:
 def _replace(parent: nn.Module, name: str, new: nn.Module) -> None:
     new.train(parent.training)
     setattr(parent, name, new)
-
-
-# Norms that stand between linears go before those that precede them; a layer scale comes last, when its branch ends in a linear.
-RULES: tuple[Rule, ...] = (
-    leave_out_dropout,
-    bias_of_keys,
-    fold_batch_norms,
-    unscale,
-    fold_token_norms,
-    fold_quick_gelu,
-    fold_layer_scale,
-)
