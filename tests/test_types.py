@@ -144,6 +144,6 @@ def test_every_package_is_reachable_after_import() -> None:
     code = (
         "import vitblocks as v; v.zoo.ViT; v.attention.Attend; v.checkpoint.load_file; v.inspect.capture; v.surgery.swap; "
         "v.objectives.MAE; v.pool.MeanPool; v.position.PEG; v.embed.ConvEmbed; v.folding.fold; v.testing.check_layer; v.viz; "
-        "v.grid.Grid; v.block.Block; v.model.Model; v.norm.LayerNorm; v.registry.variants"
+        "v.grid.Grid; v.block.Block; v.model.Model; v.norm.LayerNorm; v.registry.variants; v.train.fit; v.convert.plan; v.parameter_groups"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -14,7 +14,6 @@ from . import (
     block as block,
     border,
     checkpoint,
-    convert,
     deploying,
     embed,
     fast,
@@ -35,7 +34,6 @@ from . import (
     residual as residual,
     surgery,
     testing,
-    train,
     zoo,
 )
 from .attention import (
@@ -123,7 +121,6 @@ from .recipe import build, describe, to_source
 from .registry import create_model, list_models, list_parts, part
 from .residual import DropPath, LayerScale, Residual, Shortcut, drop_path_schedule
 from .surgery import SwapReport, prune, swap, swap_attention
-from .train import parameter_groups
 from .zoo import (
     CCT,
     CLIP,
@@ -355,13 +352,16 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from . import viz
+    from . import convert, train, viz
+    from .train import parameter_groups
 else:
 
     def __getattr__(name: str) -> object:
-        """``vitblocks.viz`` is imported when it is first asked for: it needs matplotlib, which the rest does not."""
-        if name != "viz":
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        """What a model in use does without is imported when it is first asked for: training, and pictures, which need matplotlib."""
         from importlib import import_module
 
-        return import_module(".viz", __name__)
+        if name == "parameter_groups":
+            return import_module(".train", __name__).parameter_groups
+        if name not in ("convert", "train", "viz"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return import_module(f".{name}", __name__)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -240,3 +242,13 @@ def test_other_runtimes(images: Tensor, tmp_path: Path, runtime: Any, options: d
 def test_the_package_gives_deploy() -> None:
     called: Callable[..., Any] = vitblocks.deploy
     assert called is deploy
+
+
+def test_a_deployed_model_is_loaded_without_what_trains(deployed: Deployed, tmp_path: Path) -> None:
+    deployed.save(tmp_path / "folder")
+    code = (
+        "import sys, torch; from vitblocks.deploying import load; load(sys.argv[1])(torch.zeros(1, 3, 16, 16)); "
+        "print([name for name in sys.modules if name.startswith(('vitblocks.train', 'vitblocks.convert'))])"
+    )
+    run = subprocess.run([sys.executable, "-c", code, str(tmp_path / "folder")], capture_output=True, text=True)
+    assert run.stdout.strip() == "[]", run.stderr

@@ -9,6 +9,7 @@ from .cross_covariance import CrossCovarianceAttend, CrossCovarianceAttention
 from .global_attention import GlobalAttention
 from .kernel import KernelAttend
 from .local_window import DilatedWindowAttention, LocalWindowAttention, WindowAttention
+from .no_mixing import NoMixing
 from .options import (
     AttentionOptions,
     CrossAttentionOptions,
@@ -42,6 +43,7 @@ __all__ = [
     "KernelAttend",
     "LocalWindowAttention",
     "MixedHeadOptions",
+    "NoMixing",
     "Partition",
     "QKNorm",
     "QVBiasLinear",

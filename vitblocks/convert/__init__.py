@@ -1,5 +1,6 @@
 """Convert the attention of a trained model into other kinds, with proof: sensitivity, plan, refit, align, distil, report."""
 
+from ..attention import NoMixing
 from .align import align
 from .distil import distil
 from .drift import Drift, answers, drift
@@ -7,7 +8,6 @@ from .images import load_images
 from .kinds import (
     KEPT,
     Kind,
-    NoMixing,
     convolutional,
     dilated,
     global_layers,

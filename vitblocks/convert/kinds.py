@@ -17,6 +17,7 @@ from ..attention import (
     GlobalAttention,
     KernelAttend,
     LocalWindowAttention,
+    NoMixing,
     ReducedAttention,
     SelfAttention,
     TalkingHeadsAttention,
@@ -24,8 +25,7 @@ from ..attention import (
 )
 from ..attention.base import ONE
 from ..folding.declared import declared
-from ..grid import Grid, Size
-from ..registry import part
+from ..grid import Size
 from ..surgery.attention import ATTENTION
 from ..surgery.select import members, place_orders
 from ..surgery.swap import carry_out, finish
@@ -34,18 +34,6 @@ KEPT = "kept"
 """The name of what a layer is."""
 
 Options: TypeAlias = Mapping[str, Any] | Callable[[Attention], Mapping[str, Any]]
-
-
-@part
-class NoMixing(nn.Module):
-    """In the place of an attention that is left out: ``(B, N, dim)`` as zeros, so that its shortcut alone is left; any grid."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.dim = dim
-
-    def forward(self, x: Tensor, grid: Grid) -> Tensor:
-        return torch.zeros_like(x)
 
 
 @dataclass(frozen=True)
