@@ -12,6 +12,8 @@ from torch import nn
 from tests.zoo.tiny import TINY
 from vitblocks import (
     Block,
+    ClassAttention,
+    ClassBlock,
     ClassMeanPool,
     ClassPool,
     ClassToken,
@@ -39,8 +41,10 @@ from .models import DIM, images, shaken
 from .test_folding import Doubled, difference
 
 RULE = "last block for what the pool reads"
+CLASS = "class attention without keys and values"
 
-READ = {"CLIP", "DINOv2", "DeiT3", "DistillablePiT", "DistillableT2TViT", "DistillableViT", "PiT", "T2TViT", "ViT"}
+READ = {"CLIP", "DINOv2", "DINOv3", "DeiT3", "PiT", "RoPEViT", "T2TViT", "ViT"}
+READ |= {f"Distillable{name}" for name in ("PiT", "T2TViT", "ViT")}
 
 
 def block(
@@ -72,6 +76,12 @@ APPLIES: dict[str, Callable[[], nn.Module]] = {
     "registers": lambda: model_of(RegisterToken(DIM, 2), block()),
     "position bias": lambda: model_of(block(GlobalAttention(DIM, 2, position_bias=RelativeBias(2, 5)))),
     "widths of their own": lambda: model_of(block(GlobalAttention(DIM, 2, head_dim=3, value_dim=5, qkv_bias=False))),
+    "normed": lambda: model_of(block(GlobalAttention(DIM, 2, qk_norm=LayerNorm))),
+    "rotary": lambda: model_of(block(GlobalAttention(DIM, 2, rotary=Rotary2d(4)))),
+    "rotary, bias and norm": lambda: model_of(
+        RegisterToken(DIM, 2),
+        block(GlobalAttention(DIM, 2, rotary=Rotary2d(4), qk_norm=rms_norm(), position_bias=RelativeBias(2, 5))),
+    ),
     "rms norm": lambda: model_of(block(norm=rms_norm()), norm=rms_norm()),
     "batch norm": lambda: model_of(block(norm=BatchNorm), norm=BatchNorm),
     "gated": lambda: model_of(block(mlp=GatedMlp(DIM))),
@@ -103,13 +113,24 @@ def hooked() -> nn.Module:
     return model
 
 
+@pytest.mark.parametrize("tokens", [1, 2])
+@pytest.mark.parametrize("bias", [True, False])
+def test_class_attention_without_keys_and_values(tokens: int, bias: bool) -> None:
+    blocks = [block(ClassAttention(DIM, 2, qkv_bias=bias), kind=ClassBlock) for _ in range(2)]
+    model = model_of(block(), *blocks, block(ClassAttention(DIM, 2)), tokens=tokens)
+    folded, report = fold(model, images(), outputs="logits")
+    assert (report.counts[CLASS], report.counts[RULE]) == (2, 1)  # the block that ends it is read as any other
+    assert difference(model, folded, images(batch=3)) < 1e-9
+    assert CLASS not in fold(model, images()).report.counts
+    blocks[0].attn.register_forward_hook(lambda *_: None)
+    assert fold(model, images(), outputs="logits").report.counts[CLASS] == 1
+
+
 STANDS_ASIDE: dict[str, Callable[[], nn.Module]] = {
     "mean of patches": lambda: model_of(block(), pool=ClassMeanPool()),
     "parallel": lambda: model_of(block(kind=ParallelBlock)),
     "talking heads": lambda: model_of(block(TalkingHeadsAttention(DIM, 2))),
     "a bias of queries": lambda: model_of(block(GlobalAttention(DIM, 2, position_bias=DecomposedBias(4, 5)))),
-    "normed": lambda: model_of(block(GlobalAttention(DIM, 2, qk_norm=LayerNorm))),
-    "rotary": lambda: model_of(block(GlobalAttention(DIM, 2, rotary=Rotary2d(4)))),
     "neighbours": lambda: model_of(block(mlp=ConvFeedForward(DIM))),
     "a forward of its own": lambda: model_of(block(mlp=Doubled(DIM))),
     "a layer after it": lambda: model_of(block(), block(kind=ParallelBlock)),

@@ -15,7 +15,7 @@ from ..checks import check_choice
 from .declared import check_declarations
 from .freezing import Calls, freeze, is_position
 from .head_mixes import mix_by_products
-from .last_block import read_last_block
+from .last_block import read_by_prefix, read_last_block
 from .owners import Owners
 from .projections import separate_projections
 from .report import Fold, FoldReport, largest_change
@@ -49,12 +49,13 @@ RULES: Mapping[str, Rule] = {
     "layer_scale": _of_parts(fold_layer_scale),
     "positions": freeze,
     "last_block": _of_parts(read_last_block),
+    "class_attention": _of_parts(read_by_prefix),
     "head_mixes": _of_parts(mix_by_products),
     "projections": _of_parts(separate_projections),
     "window_order": order_windows,
 }
 """In the order that they are applied in; each sees what those before it left."""
-LOGITS_ONLY = ("last_block",)
+LOGITS_ONLY = ("last_block", "class_attention")
 """Rules after which the model gives less than it gave."""
 
 
@@ -90,6 +91,7 @@ def fold(
       layer.
     - With ``outputs="logits"``, the last block computes what the pool reads: where that is the class token, its attention, projection and
       feed-forward are those of one token. Its other tokens and its attention records are gone; ``encode`` gives the tokens before it.
+      Class attention computes no keys and values, and leaves no records.
 
     The parts stay what they are, so that recording attention and extracting features work on a folded model; what a folded norm gives is
     not what it gave before. Parameters need no gradients any more, gradients of the inputs work. The state dict is not that of the

@@ -2,65 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeGuard
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..attention import GlobalAttention, SoftmaxAttend
-from ..attention.base import reads_queries
+from ..attention import Attention, ClassAttention, GlobalAttention, SoftmaxAttend
+from ..attention.base import reads_queries, split_heads
 from ..contract import called
 from ..grid import Grid
 from ..model import Model, Stage
-from ..prefix import require_prefix
-from .affine import Affine, precede
+from ..position import Rotary2d
+from ..prefix import join_prefix, require_prefix
+from .affine import Affine, factor, follow, precede
 from .branches import Branch, branches, each_alike
 from .declared import behaves_as
+from .freezing import FrozenRotary
 from .owners import Owners, hooked
+from .projections import linears_of, taken_apart
 from .reading import alike, known, sole_linear
 from .report import Fold
 
 
 class ReadAttention(nn.Module):
-    """Global attention for the first ``count`` tokens: ``(B, N, dim) -> (B, count, dim)``, what it gives them among all others.
+    """What attention gives the first tokens among all others: ``(B, N, dim) -> (B, count, dim)``.
 
-    No token has a key or a value: a query is taken to the tokens, ``u = q Wk``, and the mean of the tokens to the values,
-    ``softmax(u y^T) y Wv``. A bias of the keys is the same for all of them, and softmax does not see it; that of the values goes through
-    their mean as it is, into the projection. Position biases are kept.
+    No token has a value, and none has a key unless something turns or norms it: a query is taken to the tokens, ``u = q Wk``, and the mean
+    of the tokens to the values, ``softmax(u y^T) y Wv``. A bias of such keys is the same for all of them, and softmax does not see it; that
+    of the values goes through their mean as it is, into the projection. Position biases are kept.
 
     Args:
-        attn: whose ``qkv`` and ``proj`` are Linears, with softmax and without rotary positions.
-        count: how many tokens ask.
+        attn: which has softmax, and rotary positions that leave prefix tokens alone, if any.
+        linears: its queries, keys and values by a Linear each.
+        proj: its projection.
+        count: how many tokens ask; every prefix token if None.
     """
 
-    def __init__(self, attn: GlobalAttention, qkv: nn.Linear, proj: nn.Linear, count: int) -> None:
+    def __init__(
+        self, attn: Attention, linears: Mapping[str, nn.Linear], proj: nn.Linear, count: int | None = None
+    ) -> None:
         super().__init__()
-        self.count = count
-        widths = [attn.heads * attn.head_dim, attn.heads * attn.head_dim, attn.heads * attn.value_dim]
-        q, k, v = qkv.weight.split(widths)
-        scale = attn.attend.factor(q.new_empty(0, attn.head_dim))
-        self.q = nn.Linear(attn.dim, widths[0], qkv.bias is not None, device=q.device, dtype=q.dtype)
-        self.q.weight = nn.Parameter((q.double() * scale).to(q.dtype))
-        self.keys = nn.Parameter(rearrange(k, "(h d) c -> h d c", h=attn.heads).contiguous())
-        self.values = nn.Parameter(rearrange(v, "(h e) c -> h c e", h=attn.heads).contiguous())
-        if qkv.bias is not None:
-            q_bias, _, v_bias = qkv.bias.double().split(widths)
-            self.q.bias = nn.Parameter((q_bias * scale).to(q.dtype))
-            precede(proj, Affine(torch.ones_like(v_bias), v_bias))
+        q, k, v = (linears[letter] for letter in "qkv")
+        self.count, self.heads = count, attn.heads
+        self.qk_norm, self.rotary = getattr(attn, "qk_norm", None), getattr(attn, "rotary", None)
+        self.q, self.k, self.proj = q, None if self.qk_norm is None and self.rotary is None else k, proj
+        self.scale = attn.attend.factor(q.weight.new_empty(0, attn.head_dim))
+        if self.k is None:
+            follow(q, factor(q.out_features, self.scale, q))
+            self.keys = nn.Parameter(rearrange(k.weight, "(h d) c -> h d c", h=attn.heads).contiguous())
+        self.values = nn.Parameter(rearrange(v.weight, "(h e) c -> h c e", h=attn.heads).contiguous())
+        if v.bias is not None:
+            precede(proj, Affine(torch.ones_like(v.bias, dtype=torch.float64), v.bias.double()))
         self.position_bias = attn.position_bias
-        self.proj = proj
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
-        prefix = require_prefix(x, grid, "the last block", self.count)
-        q = rearrange(self.q(x[:, : self.count]), "b n (h d) -> h (b n) d", h=len(self.keys))
-        asked = rearrange(q @ self.keys, "h (b n) c -> b (h n) c", n=self.count)
-        logits = asked @ rearrange(x, "b m c -> b c m")
+        prefix = require_prefix(x, grid, "attention of what is read", self.count or 1)
+        count = self.count or prefix
+        logits = self.logits(x, count, grid)
         if self.position_bias is not None:
-            logits = logits + rearrange(self.position_bias(grid, prefix)[:, : self.count], "h n m -> (h n) m")
-        seen = rearrange(logits.softmax(dim=-1) @ x, "b (h n) c -> h (b n) c", n=self.count)
-        return self.proj(rearrange(seen @ self.values, "h (b n) e -> b n (h e)", n=self.count))
+            logits = logits + rearrange(self.position_bias(grid, prefix)[:, :count], "h n m -> (h n) m")
+        seen = rearrange(logits.softmax(dim=-1) @ x, "b (h n) c -> h (b n) c", n=count)
+        return self.proj(rearrange(seen @ self.values, "h (b n) e -> b n (h e)", n=count))
+
+    def logits(self, x: Tensor, count: int, grid: Grid) -> Tensor:
+        """``(B, heads * count, N)``, of each head all that ask."""
+        q = self.q(x[:, :count])
+        if self.k is None:
+            asked = rearrange(q, "b n (h d) -> h (b n) d", h=self.heads) @ self.keys
+            return rearrange(asked, "h (b n) c -> b (h n) c", n=count) @ rearrange(x, "b m c -> b c m")
+        q, k = split_heads(q, self.heads), split_heads(self.k(x), self.heads)
+        if self.qk_norm is not None:
+            q, k = self.qk_norm(q, k)
+        if self.rotary is not None:  # those that ask have no place on the grid
+            k = self.rotary(k, k, grid)[1]
+        return rearrange((q * self.scale) @ rearrange(k, "b h m d -> b h d m"), "b h n m -> b (h n) m")
+
+
+class ReadByPrefix(nn.Module):
+    """:class:`ReadAttention` for every prefix token, as a layer: the update of patches is zero."""
+
+    def __init__(self, read: ReadAttention) -> None:
+        super().__init__()
+        self.read = read
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        update = self.read(x, grid)
+        return join_prefix(update, x.new_zeros(x.shape[0], x.shape[1] - update.shape[1], x.shape[2]))
 
 
 class LastBlockPool(nn.Module):
@@ -126,12 +155,25 @@ def _runs_plainly(model: nn.Module) -> TypeGuard[Model]:
     )
 
 
-def _read_attention(attn: nn.Module, count: int) -> ReadAttention | None:
-    """The attention for the first tokens alone; None where it is not global and plain."""
-    if not behaves_as(attn, GlobalAttention) or not behaves_as(attn.attend, SoftmaxAttend):
+def read_by_prefix(model: nn.Module, owners: Owners) -> Iterator[Fold]:
+    """Attention that only prefix tokens ask in, without keys and values."""
+    taken = taken_apart(model)
+    for parent in list(model.modules()):
+        for name, attn in list(parent.named_children()):
+            if not behaves_as(attn, ClassAttention) or attn in taken or not owners.alone(attn):
+                continue
+            read = _read_attention(attn, None)
+            if read is not None:
+                setattr(parent, name, ReadByPrefix(read).eval().requires_grad_(False))
+                yield Fold("class attention without keys and values", owners.name(attn), owners.name(attn))
+
+
+def _read_attention(attn: nn.Module, count: int | None) -> ReadAttention | None:
+    """The attention for the first tokens alone; None where it is not of all tokens, by softmax."""
+    if not (behaves_as(attn, GlobalAttention) or behaves_as(attn, ClassAttention)):
         return None
-    qkv, proj = sole_linear(attn.qkv), sole_linear(attn.proj)
-    between = attn.rotary is not None or attn.qk_norm is not None
-    if qkv is None or proj is None or between or reads_queries(attn.position_bias):
-        return None
-    return ReadAttention(attn, qkv, proj, count)
+    rotary = getattr(attn, "rotary", None)
+    turned = rotary is None or behaves_as(rotary, Rotary2d) or behaves_as(rotary, FrozenRotary)
+    proj, linears = sole_linear(attn.proj), linears_of(attn)
+    plain = behaves_as(attn.attend, SoftmaxAttend) and turned and not reads_queries(attn.position_bias)
+    return None if proj is None or linears is None or not plain else ReadAttention(attn, linears, proj, count)

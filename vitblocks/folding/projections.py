@@ -35,26 +35,33 @@ def separate_projections(model: nn.Module, owners: Owners) -> Iterator[Fold]:
     without rotary positions it adds the same to all logits of a query. Where values are averaged, their bias goes into the projection
     after it, if that is a Linear. An attention whose parts something else calls is left alone.
     """
-    taken = _taken_apart(model)
+    taken = taken_apart(model)
     for attn in list(model.modules()):
         names = known(attn, "separable")
         if names is None or not isinstance(attn, Attention) or attn in taken or not owners.alone(attn):
             continue
-        made = {name: sole_linear(part) for name, part in attn.projections().items()}
-        if any(linear is None for linear in made.values()):
+        linears = linears_of(attn)
+        if linears is None:
             continue
-        linears = {letter: part for name, linear in made.items() for letter, part in _split(attn, name, linear)}
         _leave_out(attn, linears)
-        for name in made:
+        for name in attn.projections():
             parts = {letter: linears[letter] for letter in name}
             setattr(attn, name, Separate(**parts).eval() if name in names else parts[name])
         yield Fold("queries, keys and values by a product each", owners.name(attn), owners.name(attn))
 
 
-def _taken_apart(model: nn.Module) -> set[nn.Module | None]:
+def taken_apart(model: nn.Module) -> set[nn.Module | None]:
     """Attentions whose parts another part calls by itself: it may read their values, as adaptive sampling does for its scores."""
     names = ((holder, declared(holder, "calls_parts_of")) for holder in model.modules())
     return {child(holder, name) for holder, name in names if name is not None}
+
+
+def linears_of(attn: Attention) -> dict[str, nn.Linear] | None:
+    """Copies of what makes queries, keys and values, by a Linear each; None where one of the projections is more than a Linear."""
+    made = {name: sole_linear(part) for name, part in attn.projections().items()}
+    if any(linear is None for linear in made.values()):
+        return None
+    return {letter: part for name, linear in made.items() for letter, part in _split(attn, name, linear)}
 
 
 def _split(attn: Attention, name: str, linear: Any) -> Iterator[tuple[str, nn.Linear]]:
