@@ -5,9 +5,11 @@ timed in turn in one process (A B, B A, ...), and the median of their ratios is 
 Beside it stands the share of the machine's own rate in a plain matrix product, measured in the same process. Where a key map
 exists both have the same weights, and their logits are compared before anything is timed. Peak memory is of a fresh process a side.
 
-Modes: ``eager`` and ``compiled`` treat both sides alike; ``folded`` is ``vitblocks.fold`` on our side and theirs eager, ``folded against
-compiled`` the same with theirs compiled. ``--fast`` adds the passes of ``vitblocks.fast``: both sides with the pass, ours with it against
-ours without, and theirs with it against theirs without. Nothing else has them: ``eager`` is plain parts.
+Modes: ``eager``, ``compiled`` and ``frozen`` (compiled with weights as constants, as by ``TORCHINDUCTOR_FREEZING=1``) treat both sides
+alike; ``openvino`` and ``onnxruntime`` are ours as ``vitblocks.deploy`` folds it against theirs, both in that runtime; ``folded`` is
+``vitblocks.fold`` on our side and theirs eager, ``folded against compiled`` the same with theirs compiled. ``--fast`` adds the passes of
+``vitblocks.fast``: both sides with the pass, ours with it against ours without, and theirs with it against theirs without. Nothing else
+has them: ``eager`` is plain parts.
 
 Everything goes to the folder of ``--output``: ``compare.json`` (rows of earlier runs are kept, those measured again are replaced),
 ``compare.md`` and ``compare.png``. What fails on one side is a row with its error, not a gap.
@@ -32,7 +34,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from .command import require_threads
 from .compare_report import picture, report
-from .measure import MODES, PASSES, TRAINING, Task, modes_of
+from .measure import IN_RUNTIMES, MODES, PASSES, TRAINING, Task, modes_of
 from .memory import ALLOCATOR
 from .peers import PEERS
 from .swap import machine
@@ -59,13 +61,20 @@ def tasks(options: argparse.Namespace) -> Iterator[Task]:
         for phase, batch in phases:
             for dtype in options.dtypes:
                 for mode in options.modes:
-                    if phase not in options.phases or (phase == TRAINING and mode.startswith("folded")):
+                    if phase not in options.phases or not measurable(phase, dtype, mode):
                         continue
                     task = Task(peer, phase, batch, dtype, mode, options.device, options.seconds)
                     if "time" in options.measures:
                         yield task
                     if "memory" in options.measures and batch == batches[-1]:
                         yield from (replace(task, side=side) for side in ("ours", "theirs"))
+
+
+def measurable(phase: str, dtype: str, mode: str) -> bool:
+    """Whether there is such a thing: what is made for inference trains nothing, and runtimes are given float32."""
+    if phase == TRAINING and (mode in ("frozen", *IN_RUNTIMES) or mode.startswith("folded")):
+        return False
+    return mode not in IN_RUNTIMES or dtype == "float32"
 
 
 def selected(only: Sequence[str] | None) -> list[str]:

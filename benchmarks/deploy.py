@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 import vitblocks
 from vitblocks.deploying import RUNTIMES, Settings
+from vitblocks.deploying.runtime import Session
 
 from .pairing import Pairing, Work
 from .peers import PEERS as ALL, Peer, pair
@@ -31,14 +32,8 @@ NAMES = ("ViT-S", "LeViT-256", "PiT-S", "Twins-SVT-S", "CaiT-XXS24", "Swin-T", "
 PEERS = tuple(peer for peer in ALL if peer.name in {f"{name}/timm" for name in NAMES})
 
 
-def through(name: str, model: nn.Module, images: Tensor) -> Callable[[], Any]:
-    """The model in a runtime: what calls it on these images."""
-    if name == "eager":
-        return lambda: model(images)
-    if name == "compile":
-        torch.compiler.reset()
-        compiled = torch.compile(model, dynamic=False)
-        return lambda: compiled(images)
+def session_of(name: str, model: nn.Module, images: Tensor) -> Session:
+    """The model in a runtime, made for images of this size and number."""
     runtime = RUNTIMES[name]
     settings = Settings(
         (len(images), 3, images.shape[2], images.shape[3]), ("logits",), threads=torch.get_num_threads()
@@ -47,6 +42,18 @@ def through(name: str, model: nn.Module, images: Tensor) -> Callable[[], Any]:
         runtime.write(model, images, Path(folder), settings)
         session = runtime.Session(Path(folder), settings)
         session(images)  # the first call may read the files
+    return session
+
+
+def through(name: str, model: nn.Module, images: Tensor) -> Callable[[], Any]:
+    """The model in a runtime, or in PyTorch: what calls it on these images."""
+    if name == "eager":
+        return lambda: model(images)
+    if name == "compile":
+        torch.compiler.reset()
+        compiled = torch.compile(model, dynamic=False)
+        return lambda: compiled(images)
+    session = session_of(name, model, images)
     return lambda: session(images)[0]
 
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 import vitblocks
 from vitblocks import fast
 
+from .deploy import session_of
 from .pairing import Work, compare, matmul_rate, operations, training_step
 from .peers import PEERS, Peer, pair
 
@@ -35,6 +36,35 @@ def folded(model: nn.Module, images: Tensor, dtype: torch.dtype) -> nn.Module:
 def compiled(model: nn.Module, images: Tensor, dtype: torch.dtype) -> nn.Module:
     torch._dynamo.reset()
     return torch.compile(model)  # type: ignore[return-value]
+
+
+def frozen(model: nn.Module, images: Tensor, dtype: torch.dtype) -> nn.Module:
+    """Compiled with weights as constants, which is what ``TORCHINDUCTOR_FREEZING=1`` asks for."""
+    torch._dynamo.reset()
+    return torch.compile(model, options={"freezing": True})  # type: ignore[return-value]
+
+
+def folded_for_logits(model: nn.Module, images: Tensor, dtype: torch.dtype) -> nn.Module:
+    """As ``vitblocks.deploy`` folds."""
+    return vitblocks.fold(model, images, outputs="logits").model
+
+
+class InRuntime(nn.Module):
+    """A model in one of the runtimes of ``vitblocks.deploy``."""
+
+    def __init__(self, name: str, model: nn.Module, images: Tensor) -> None:
+        super().__init__()
+        self.session = session_of(name, model, images)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.session(images)[0]
+
+
+def in_runtime(name: str) -> Way:
+    def way(model: nn.Module, images: Tensor, dtype: torch.dtype) -> nn.Module:
+        return InRuntime(name, model, images)
+
+    return way
 
 
 def plain(model: nn.Module, images: Tensor, dtype: torch.dtype) -> nn.Module:
@@ -80,11 +110,16 @@ _optimized_and_compiled = one_after_another(passed("optimize"), compiled)
 MODES: dict[str, Mode] = {
     "eager": Mode(plain, plain),
     "compiled": Mode(compiled, compiled),
+    "frozen": Mode(frozen, frozen),
     "folded": Mode(folded, plain),
     "folded against compiled": Mode(folded, compiled),
     "folded and optimized": Mode(one_after_another(folded, passed("optimize")), passed("optimize")),
     "optimized and compiled": Mode(_optimized_and_compiled, _optimized_and_compiled),
 }
+IN_RUNTIMES = ("openvino", "onnxruntime")
+"""Modes of inference in float32: ours folded and theirs as it is, both by the same way into the same runtime."""
+for _name in IN_RUNTIMES:
+    MODES[_name] = Mode(one_after_another(folded_for_logits, in_runtime(_name)), in_runtime(_name))
 for _name in PASSES:
     MODES[f"fast.{_name}"] = Mode(passed(_name), passed(_name))
     for _whose in ("ours", "theirs"):
