@@ -92,6 +92,8 @@ def selected(only: Sequence[str] | None) -> list[str]:
 def run(task: Task, threads: int) -> Row:
     """One task in a process of its own: what it measured, or its error."""
     environment = {**os.environ, **(PEAK if task.side else TIMING), "OMP_NUM_THREADS": str(threads)}
+    if task.mode == "frozen":
+        environment["TORCHINDUCTOR_FREEZING"] = "1"
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.measure", json.dumps(asdict(task))]
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=FAILED)

@@ -1,8 +1,8 @@
 """``python -m benchmarks.deploy``: a runtime on ours, folded, against the same runtime on timm's own model with the same weights.
 
 Both sides go the same way (``vitblocks.deploying``: through ONNX, a graph of its own for the batch in OpenVINO), in one process, timed in
-turn by the time that the process had a core. Above 1 ours is the faster one. The outputs of both sides are compared first. ``--eager``
-adds PyTorch itself as a runtime, ``--compiled`` ``torch.compile``: what folding gives there.
+turn by the time that the process had a core. Above 1 ours is the faster one. The outputs of both sides are compared first.
+``--runtimes`` takes PyTorch itself, too, ``eager`` and ``compile``: what folding gives there.
 """
 
 from __future__ import annotations
@@ -133,10 +133,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8])
     parser.add_argument("--seconds", type=float, default=10.0, help="of each timing (default: 10), in 7 pairs at least")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--best", action="store_true", help="what deploy says of ours with all runtimes, and nothing else"
+    )
     parser.add_argument("--output", type=Path, help="where the table is written to, too")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     chosen = [p for p in PEERS if not options.only or any(o.lower() in p.name.lower() for o in options.only)]
+    if options.best:
+        for peer in chosen:
+            images = torch.randn(options.batches[0], 3, peer.image_size, peer.image_size)
+            print(
+                f"{peer.architecture}, batch {len(images)}: {vitblocks.deploy(peer.ours(), images, 'best').report}\n",
+                flush=True,
+            )
+        return
     rows = {peer.architecture: measure(peer, options.runtimes, options.batches, options.seconds) for peer in chosen}
     where = ", ".join(f"{name} {value}" for name, value in machine().items())
     text = f"{where}. timm's time over ours, and both in milliseconds (timm / ours), by batch:\n\n{table(rows)}\n"

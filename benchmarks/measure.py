@@ -38,12 +38,6 @@ def compiled(model: nn.Module, images: Tensor, dtype: torch.dtype) -> nn.Module:
     return torch.compile(model)  # type: ignore[return-value]
 
 
-def frozen(model: nn.Module, images: Tensor, dtype: torch.dtype) -> nn.Module:
-    """Compiled with weights as constants, which is what ``TORCHINDUCTOR_FREEZING=1`` asks for."""
-    torch._dynamo.reset()
-    return torch.compile(model, options={"freezing": True})  # type: ignore[return-value]
-
-
 def folded_for_logits(model: nn.Module, images: Tensor, dtype: torch.dtype) -> nn.Module:
     """As ``vitblocks.deploy`` folds."""
     return vitblocks.fold(model, images, outputs="logits").model
@@ -110,7 +104,7 @@ _optimized_and_compiled = one_after_another(passed("optimize"), compiled)
 MODES: dict[str, Mode] = {
     "eager": Mode(plain, plain),
     "compiled": Mode(compiled, compiled),
-    "frozen": Mode(frozen, frozen),
+    "frozen": Mode(compiled, compiled),  # with weights as constants, by the environment of the process
     "folded": Mode(folded, plain),
     "folded against compiled": Mode(folded, compiled),
     "folded and optimized": Mode(one_after_another(folded, passed("optimize")), passed("optimize")),

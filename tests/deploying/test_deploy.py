@@ -198,7 +198,6 @@ def test_a_missing_extra_is_named(
         ({"runtime": []}, ValueError, "runtime must be 'best'"),
         ({"dtype": torch.float16}, ValueError, "dtype must be torch.float32 or torch.bfloat16"),
         ({"dtype": torch.bfloat16}, ValueError, "dtype must be torch.float32 for onnxruntime"),
-        ({"runtime": "compile", "int8": torch.zeros(2, 3, SIZE, SIZE)}, ValueError, "int8 is not to be had in compile"),
         ({"int8": torch.zeros(2, 3, 8, 8)}, ValueError, "int8 must be images of the sample's size"),
         ({"outputs": ["tokens"]}, ValueError, "outputs must be some of"),
         ({"threads": 0}, ValueError, "threads must be a number above 0"),
@@ -216,6 +215,7 @@ CASES: list[Any] = [
     ("onnxruntime", {"int8": True}),
     pytest.param("compile", {}, marks=pytest.mark.slow),
     pytest.param("compile", {"dtype": torch.bfloat16}, marks=pytest.mark.slow),
+    pytest.param("compile", {"int8": True}, marks=pytest.mark.slow),
     pytest.param("aot_inductor", {}, marks=pytest.mark.slow),
     pytest.param("aot_inductor", {"int8": True}, marks=pytest.mark.slow),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ PRIVATE = (
     "torch.Tensor._version",
     "torch._inductor.aoti_compile_and_package",
     "torch._inductor.aoti_load_package",
+    "torch._inductor.config.patch",
 )
 """All of them. Any may be missing from a torch to come: then the passes that need it stand aside and say so, and all else goes on."""
 
@@ -59,6 +61,18 @@ def compile_package(program: Any, path: Path, options: Mapping[str, Any]) -> Non
 def load_package(path: Path) -> Any:
     """The library that such a file holds, as a function: it is code, and runs. Raises RuntimeError where this torch cannot."""
     return _aoti("load_package")(str(path))
+
+
+def constant_weights() -> AbstractContextManager[Any]:
+    """Within it ``torch.compile`` takes weights for constants, as ``TORCHINDUCTOR_FREEZING=1`` asks for.
+
+    The option ``freezing`` of ``torch.compile`` does not: weights are made inputs before it is read. Raises RuntimeError where this torch
+    has no such setting.
+    """
+    if why := missing("torch._inductor.config.patch"):
+        raise RuntimeError(f"weights cannot be constants to the compiler: {why}")
+    patch: AbstractContextManager[Any] = find("torch._inductor.config.patch")(freezing=True)
+    return patch
 
 
 def _aoti(name: str) -> Any:
