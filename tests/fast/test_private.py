@@ -182,6 +182,7 @@ ASIDE: dict[str, list[str]] = {
     "torch.Tensor._version": ["recompute"],
     "torch._inductor.aoti_compile_and_package": [],
     "torch._inductor.aoti_load_package": [],
+    "torch._inductor.config.patch": [],
 }
 """Which passes stand aside without each."""
 
