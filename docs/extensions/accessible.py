@@ -14,9 +14,6 @@ MENDED = {
     '<aside class="toc-drawer': '<aside aria-label="On this page" class="toc-drawer',
     '<div class="table-wrapper': '<div tabindex="0" class="table-wrapper',  # scrolled by keys
     '<div class="content-icon-container">': '<div role="navigation" aria-label="This page" class="content-icon-container">',
-    # Arguments below one another are no list of terms.
-    '<dl>\n<dd><em class="sig-param">': '<dl role="presentation">\n<dd><em class="sig-param">',
-    '<dd><em class="sig-param">': '<dd role="presentation"><em class="sig-param">',
     '<div class="highlight-text notranslate"><div class="highlight"><pre>': (
         '<div class="highlight-text notranslate"><div class="highlight"><pre tabindex="0">'
     ),
@@ -29,6 +26,14 @@ BACK = re.compile(r'(vitblocks\.zoo\.html#vitblocks\.zoo\.)[a-z0-9_]+\.(?=[A-Z]\
 """From a paper's code to its model, which stands in the reference by its name in the zoo alone."""
 
 
+ARGUMENTS = re.compile(r'<dl>\n((?:<dd><em class="sig-param">.*</dd>\n)+)</dl>')
+"""Arguments below one another, which are no list of terms."""
+
+
+def lines(found: re.Match[str]) -> str:
+    return f'<div class="sig-lines">\n{found[1].replace("<dd>", "<div>").replace("</dd>", "</div>")}</div>'
+
+
 def mend(app: Sphinx, error: Exception | None) -> None:
     if error is not None or app.builder.format != "html":
         return
@@ -37,7 +42,7 @@ def mend(app: Sphinx, error: Exception | None) -> None:
         mended = text
         for given, better in MENDED.items():
             mended = mended.replace(given, better)
-        mended = BACK.sub(r"\1", mended)
+        mended = ARGUMENTS.sub(lines, BACK.sub(r"\1", mended))
         if mended != text:
             path.write_text(mended)
 

@@ -160,7 +160,13 @@ def plain_aliases(
 
 
 def _unwrapped(words: str | None) -> str | None:
-    return words and re.sub(r"TypeAliasForwardRef\('([\w.]+)'\)", r"\1", words)
+    if words is None:
+        return None
+    words = re.sub(r"TypeAliasForwardRef\('([\w.]+)'\)", r"\1", words)
+    words = re.sub(
+        r"<class '(?:\w+\.)*(\w+)'>", r"\1", words
+    )  # as a default, it would end the reading of the signature
+    return re.sub(r"<function (?:\w+\.)*(\w+) at 0x\w+>", r"\1", words)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
