@@ -32,6 +32,8 @@ def is_sharded(accelerator: Accelerator, recipe: Recipe) -> bool:
         return False
     if accelerator.state.fsdp_plugin.fsdp_version != 2:
         raise ValueError("a model is sharded by the second version of FSDP: accelerate launch --fsdp_version 2")
+    if recipe.objective == "distillation":
+        raise ValueError("distillation cannot be sharded: it calls parts of the student apart from the whole")
     if recipe.lora is not None:
         raise ValueError("lora must be None where the model is sharded: adaptors are merged into whole weights")
     return True
