@@ -150,7 +150,7 @@ def run(of: Setting, asked: Asked) -> None:
             halves(report) if share == 0 else {CONTROL: {}, **mixes(without(report, "left out"))}
         )
         for name, assignment in chosen.items():
-            kept = asked.output / "rows" / re.sub(r"\W+", "-", f"{share} {of.seed} {name} {of.side}.json")
+            kept = asked.output / "rows" / (re.sub(r"\W+", "-", f"{share} {of.seed} {name} {of.side}") + ".json")
             if not name.startswith(asked.rows) or kept.exists():
                 continue
             start = time.perf_counter()
