@@ -229,15 +229,15 @@ def test_low_rank_adaptors_are_merged() -> None:
 
 def test_the_best_is_kept_and_it_ends_early() -> None:
     weight = nn.Parameter(torch.zeros(1))
-    scores = iter([3.0, 2.0, 5.0, 6.0, 7.0, 8.0])
+    scores = iter([3.0, 2.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0])
     seen = []
 
     def score() -> dict[str, float]:
         seen.append(float(weight.detach()))
         return {"": next(scores)}
 
-    got = train({"": [weight]}, lambda places, step: weight.sum(), score, 8, Training(100, 0.1, 2, 1, patience=3))
-    assert got.steps == 4
+    got = train({"": [weight]}, lambda places, step: weight.sum(), score, 8, Training(8, 0.1, 2, 1, patience=3))
+    assert got.steps == 7  # three looks in the second half
     assert got.best == {"": 2.0}
     assert float(weight.detach()) == seen[1]
 

@@ -28,7 +28,8 @@ class Training:
         lr: learning rate, which rises over a tenth of the steps and then falls by a cosine to nothing.
         batch: images of a step.
         check_every: steps between two looks at the images held out.
-        patience: it ends after so many looks that found nothing better.
+        patience: it ends after so many looks in the second half of the steps that found nothing better. Before, the learning rate is high,
+            and what was refitted first gets worse.
         clip: the largest norm of a gradient.
         seed: of the batches.
     """
@@ -121,7 +122,7 @@ class _Loop:
         for name in better:
             self.best[name], self.best_step[name] = scores[name], step
             self.kept[name] = [p.detach().clone() for p in self.groups[name]]
-        self.idle = 0 if better else self.idle + 1
+        self.idle = 0 if better or step <= self.how.steps // 2 else self.idle + 1
 
     @torch.no_grad()
     def finish(self) -> None:
