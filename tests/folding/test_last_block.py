@@ -35,6 +35,7 @@ from vitblocks import (
     fold,
     record_attention,
 )
+from vitblocks.folding.fold import RULES
 from vitblocks.norm import BatchNorm, LayerNorm, rms_norm
 
 from .models import DIM, images, shaken
@@ -191,3 +192,15 @@ def test_gradients_of_images_compile_export_and_copies() -> None:
     with torch.no_grad():
         for other in (exported, compiled, deepcopy(folded)):
             assert difference(folded, other, images(batch=3)) < 1e-12
+
+
+def test_rules_are_left_out_by_name() -> None:
+    model = APPLIES["layer scale"]()
+    every = fold(model, images(), outputs="logits").report.counts
+    for name in RULES:
+        folded, report = fold(model, images(), outputs="logits", without=[name])
+        assert difference(model, folded, images(batch=3)) < 1e-9
+        assert report.counts != every or name not in ("dropout", "token_norm", "layer_scale", "last_block")
+    for wrong in (["last"], "last_block"):
+        with pytest.raises(ValueError, match="without must be some of"):
+            fold(model, without=wrong)

@@ -176,6 +176,7 @@ COLUMNS: Mapping[str, Callable[[Tiny], None]] = {
     "ONNX": onnx,
     "ONNX, dynamo": onnx_dynamo,
     "torch.export": exported,
+    "AOTInductor": ahead_of_time,
     "any size": any_size,
     "torch.compile": compiled,
 }

@@ -74,6 +74,7 @@ LIMITS: Mapping[tuple[str, str], Limit] = {
     (TRIMMED, "ONNX"): LENGTH,
     (TRIMMED, "ONNX, dynamo"): GUARD,
     (TRIMMED, "torch.export"): GUARD,
+    (TRIMMED, "AOTInductor"): GUARD,
     (TRIMMED, "any size"): GUARD,
     (TRIMMED, "torch.compile"): GUARD,
     **{(row, "any size"): SIZES for row in OF_SOME_SIZES},
@@ -107,12 +108,13 @@ Every class of the zoo, in a tiny configuration, beside the model called as it s
 - **ONNX**: `deploying.to_onnx`, a trace, as `deploy` takes it: a dynamic batch, run with other batches by ONNX Runtime;
 - **ONNX, dynamo**: `deploying.to_onnx(dynamo=True)`, made of `torch.export`'s program, run in the same way;
 - **torch.export**: `deploying.to_program`, a dynamic batch, run with other batches;
+- **AOTInductor**: a library that is compiled of that program, loaded and run with other batches;
 - **any size**: `deploying.to_program(sizes=True)`: batch, height and width are open, run with others of each;
 - **torch.compile**: `fullgraph=True`, outputs and gradients.
 
-Gradients per sample and ONNX are compared in float32, all else in float64. Dropout and drop path are off, BatchNorm uses its running
-statistics. A trace, and an ONNX file made of it, has the image size of its example. A program of any size is exported at another size than
-the model's own, and does not take that one: there positions are not resized, which is another program.
+Gradients per sample, ONNX and AOTInductor are compared in float32, all else in float64. Dropout and drop path are off, BatchNorm uses its
+running statistics. A trace, and an ONNX file made of it, has the image size of its example. A program of any size is exported at another
+size than the model's own, and does not take that one: there positions are not resized, which is another program.
 
 This page is written by `python -m tests.transforms --write docs/transforms.md`, which checks every cell;
 `make test` and `make test-slow` check the same ones.

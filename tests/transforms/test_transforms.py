@@ -15,6 +15,7 @@ QUICK = {
     "jit.trace": {"ATSViT", "Swin", "ViT"},  # the exporter of ONNX traces each class, too
     "ONNX, dynamo": {"ViT"},
     "any size": {"ViT"},
+    "AOTInductor": set[str](),
 }
 """Of the columns that take long, the rows that the suite tries; all others are slow tests."""
 
