@@ -365,3 +365,6 @@ else:
         if name not in ("convert", "train", "viz"):
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return import_module(f".{name}", __name__)
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), "convert", "parameter_groups", "train", "viz"})
