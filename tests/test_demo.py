@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import matplotlib.image
@@ -96,7 +97,10 @@ def test_output_that_cannot_be_a_folder(tmp_path: Path, capsys: pytest.CaptureFi
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")
 def test_ctrl_c_is_one_line_and_leaves_whole_files(tmp_path: Path) -> None:
     command = [sys.executable, "-u", "-m", "vitblocks.demo", "--threads", "1", "--output", str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+    heard = partial(
+        signal.signal, signal.SIGINT, signal.SIG_DFL
+    )  # a shell ignores it for what it runs in the background
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heard) as run:
         assert run.stdout is not None
         assert run.stderr is not None
         while "to train on" not in (line := run.stdout.readline()):

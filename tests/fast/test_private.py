@@ -126,7 +126,10 @@ def take_away(name):
         owner = torch
         for part in path.split(".")[1:]:
             owner = getattr(owner, part)
-        delattr(owner, last)
+        if path == "torch._inductor.config":  # settings are deleted in ways of their own, and this is none of them
+            setattr(type(owner), last, Gone())
+        else:
+            delattr(owner, last)
 
 
 def work(name):
