@@ -105,6 +105,7 @@ def test_a_pass_is_made_on_the_side_that_the_mode_says(monkeypatch: pytest.Monke
     assert measure.timed(task)["pairs"] == 5
 
 
+@pytest.mark.slow
 def test_a_failure_is_a_row() -> None:
     found = compare.run(measure.Task("no such peer", "inference", 1, "float32", "eager"), threads=1)
     assert "StopIteration" in found["error"]

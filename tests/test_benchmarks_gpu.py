@@ -41,6 +41,7 @@ def eager_alone(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(gpu.FIRST_GUESS, mode, 1e9)
 
 
+@pytest.mark.slow
 def test_rows_come_in_the_order_of_what_they_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     eager_alone(monkeypatch)
     found = run(tmp_path, subject("ViT"), subject("LeViT"))
@@ -67,6 +68,7 @@ def test_compiled_rows(tmp_path: Path) -> None:
     assert not any("error" in row for row in found["rows"])
 
 
+@pytest.mark.slow
 def test_a_failure_is_a_row_and_the_rest_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     eager_alone(monkeypatch)
 

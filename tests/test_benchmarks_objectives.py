@@ -34,6 +34,7 @@ def test_every_step_is_counted_and_every_method_scored(name: str, tmp_path: Path
         assert min(matplotlib.image.imread(tmp_path / "mae.png").shape[:2]) > 300
 
 
+@pytest.mark.slow
 def test_the_command_writes_its_table_and_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["--quick", "--workers", "1", "--only", "untrained", "--output", str(tmp_path)])
     results = json.loads((tmp_path / "objectives.json").read_text())

@@ -29,6 +29,7 @@ def test_the_command_measures_every_kind(tmp_path: Path, capsys: pytest.CaptureF
     assert min(matplotlib.image.imread(tmp_path / "scaling.png").shape[:2]) > 300
 
 
+@pytest.mark.slow
 def test_savings_counts_what_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     savings.main(["--quick", "--output", str(tmp_path)])
     rows = json.loads((tmp_path / "savings.json").read_text())["rows"]
