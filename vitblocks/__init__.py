@@ -355,6 +355,7 @@ if TYPE_CHECKING:
     from . import convert, train, viz
     from .train import parameter_groups
 else:
+    _LATER = ("convert", "train", "viz")
 
     def __getattr__(name: str) -> object:
         """What a model in use does without is imported when it is first asked for: training, and pictures, which need matplotlib."""
@@ -362,9 +363,9 @@ else:
 
         if name == "parameter_groups":
             return import_module(".train", __name__).parameter_groups
-        if name not in ("convert", "train", "viz"):
+        if name not in _LATER:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return import_module(f".{name}", __name__)
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), "convert", "parameter_groups", "train", "viz"})
+        return sorted({*globals(), *_LATER, "parameter_groups"})

@@ -30,17 +30,9 @@ OUT = DOCS / "generated" / "gallery"
 NARROW = 3.4
 """Inches of the picture for a phone."""
 
-DEIT_S = {
-    "image_size": 224,
-    "patch_size": 16,
-    "num_classes": 1000,
-    "dim": 384,
-    "depth": 12,
-    "heads": 6,
-    "mlp_dim": 1536,
-}
+DEIT_S = vitblocks.registry.variants()["vit_small_patch16_224"].options
 EXAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
-    "ats_vit": ("ATSViT", {**DEIT_S, "max_tokens_per_depth": (None,) * 3 + (196,) * 9}),
+    "ats_vit": ("ATSViT", {**DEIT_S, "num_classes": 1000, "max_tokens_per_depth": (None,) * 3 + (196,) * 9}),
 }
 """Of papers that name no sizes: the class and the arguments of what they show."""
 

@@ -24,7 +24,7 @@ from ..attention import (
     WindowAttention,
 )
 from ..attention.base import ONE
-from ..folding.declared import declared
+from ..folding.projections import taken_apart
 from ..grid import Size
 from ..surgery.attention import ATTENTION
 from ..surgery.select import members, place_orders
@@ -160,15 +160,11 @@ def global_layers(model: nn.Module) -> list[str]:
         for name, layer in members(model, ATTENTION)
         if isinstance(layer, Attention) and layer.steps == ONE and not isinstance(layer, WindowAttention)
     ]
-    found = [name for name in found if isinstance(model.get_submodule(name), SelfAttention) and _is_called(model, name)]
+    taken = taken_apart(model)
+    layers = ((name, model.get_submodule(name)) for name in found)
+    found = [name for name, layer in layers if isinstance(layer, SelfAttention) and layer not in taken]
     if not found:
         raise ValueError(
             f"model must have global attention to convert, {type(model).__name__} has none: name attentions of other kinds as layers"
         )
     return found
-
-
-def _is_called(model: nn.Module, layer: str) -> bool:
-    """Whether what holds the layer calls it, and not the parts that it is made of, as adaptive sampling does."""
-    holder, _, name = layer.rpartition(".")
-    return declared(model.get_submodule(holder), "calls_parts_of") != name
