@@ -22,6 +22,7 @@ from torch import Tensor, nn
 import vitblocks
 from vitblocks.deploying import RUNTIMES, Settings
 from vitblocks.deploying.runtime import Session
+from vitblocks.folding.report import relative_error
 
 from .pairing import Pairing, Work
 from .peers import PEERS as ALL, Peer, pair
@@ -94,7 +95,7 @@ def measure(
         right = theirs(images)
         for name in names:
             sides = through(name, folded, images), through(name, theirs, images)
-            errors = [float((side() - right).abs().amax() / right.abs().amax()) for side in sides]
+            errors = [relative_error(side(), right) for side in sides]
             if max(errors) > 1e-3:
                 raise RuntimeError(f"{peer.name} in {name}: ours is off by {errors[0]:.1e}, theirs by {errors[1]:.1e}")
             found[name, batch] = interleaved(sides[0], sides[1], seconds), errors[0]

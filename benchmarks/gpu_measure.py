@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitblocks import fast
+from vitblocks.folding.report import relative_error
 
 from .attention_kernels import attention_kernels
 from .gpu_models import Subject
@@ -54,12 +55,6 @@ class Pair:
         return self.counts[side, phase]
 
 
-def largest_error(found: Tensor, expected: Tensor) -> float:
-    """Over the largest value."""
-    found, expected = found.cpu().double(), expected.cpu().double()
-    return ((found - expected).abs().max() / expected.abs().max()).item()
-
-
 @torch.no_grad()
 def agreement(model: nn.Module, image_size: int, device: torch.device) -> dict[str, float]:
     """Logits on ``device`` against those of the CPU, both in float32 without TF32, and those of bfloat16 against those of float32."""
@@ -71,7 +66,7 @@ def agreement(model: nn.Module, image_size: int, device: torch.device) -> dict[s
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         found = there(images.to(device))
     half = there.to(HALF)(images.to(device, HALF))
-    return {"device_error": largest_error(found, expected), "half_error": largest_error(half, found)}
+    return {"device_error": relative_error(found.cpu(), expected), "half_error": relative_error(half, found)}
 
 
 def inference_call(called: Callable[[Tensor], Tensor], images: Tensor) -> Work:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import vitblocks
 from vitblocks import checkpoint
+from vitblocks.folding.report import relative_error
 
 Options: TypeAlias = Mapping[str, Any]
 NONE: Options = {}
@@ -249,7 +250,7 @@ def require_same(ours: nn.Module, theirs: nn.Module, peer: Peer, tolerance: floa
     """Raise unless both give the same logits in float32, to ``tolerance`` of the largest."""
     images = torch.randn(2, 3, peer.image_size, peer.image_size)
     expected, found = theirs.eval()(images), ours.eval()(images)
-    error = ((found - expected).abs().max() / expected.abs().max()).item()
+    error = relative_error(found, expected)
     if not error <= tolerance:
         raise RuntimeError(
             f"{peer.name}: the logits differ by {error:.2g} of the largest, so timings would say nothing"

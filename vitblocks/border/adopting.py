@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from ..checkpoint.convert import export, load, pairing_of
 from ..checkpoint.report import Report
+from ..folding.report import relative_error
 from ..grid import Size, to_pair
 from ..inspect.frames import evaluating
 from ..inspect.summary import image_channels
 from .about import about
 from .origin import Origin, origin_of
-from .tracing import error_between, first_difference
+from .tracing import first_difference
 
 Pair = tuple[int, int]
 BOUND = 1e-5
@@ -155,7 +156,7 @@ def _compare(
                 if asked or size == native:
                     raise ValueError(f"{type(module).__name__} could not be compared: {notes[-1]}")
                 continue
-            errors[size] = error_between(found, expected)
+            errors[size] = relative_error(found, expected)
             if not errors[size] <= bound:  # NaN, too
                 place = first_difference(origin, theirs, ours, images, bound)
                 raise ValueError(

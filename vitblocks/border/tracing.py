@@ -11,19 +11,11 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..checkpoint.convert import pairing_of
+from ..folding.report import relative_error
 from ..inspect.frames import tensors
 
 if TYPE_CHECKING:
     from .origin import Origin
-
-
-def error_between(found: Tensor, expected: Tensor) -> float:
-    """``max |found - expected| / max |expected|``; infinity where the shapes differ."""
-    if found.shape != expected.shape:
-        return float("inf")
-    size = float(expected.double().abs().max())
-    moved = float((found.double() - expected.double()).abs().max())
-    return moved if size == 0 else moved / size
 
 
 def first_difference(origin: Origin, theirs: nn.Module, ours: nn.Module, images: Tensor, bound: float) -> str:
@@ -42,7 +34,7 @@ def first_difference(origin: Origin, theirs: nn.Module, ours: nn.Module, images:
         if found is None or expected is None or found.shape != expected.shape:
             continue
         compared += 1
-        if not (error := error_between(found, expected)) <= bound:
+        if not (error := relative_error(found, expected)) <= bound:
             return f"first in {their_name} ({our_name} here), by {error:.1e}"
     return f"after all of the {compared} blocks, which give the same"
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..extras import missing
 from ..folding import FoldReport, fold
-from ..folding.report import largest_change
+from ..folding.report import relative_error
 from .deployed import DTYPES, Deployed
 from .measuring import process_milliseconds
 from .outputs import EXTRA, OUTPUT, WithOutputs
@@ -127,7 +127,7 @@ class _Job:
             found = deployed.outputs(batch)
             tensors = [found.output, *found.attention.values(), *found.features.values()]
             for output, wanted, which in zip(tensors, right, self.settings.names, strict=True):
-                error = largest_change(wanted, output) if output.shape == wanted.shape else float("inf")
+                error = relative_error(output, wanted)
                 if not error <= self.bound:
                     raise RuntimeError(
                         f"{name} gives another {which} than the model: off by {error:.1e} of the largest, of at most {self.bound:.1e}, "

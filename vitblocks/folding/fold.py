@@ -18,7 +18,7 @@ from .head_mixes import mix_by_products
 from .last_block import read_by_prefix, read_last_block
 from .owners import Owners
 from .projections import separate_projections
-from .report import Fold, FoldReport, largest_change
+from .report import Fold, FoldReport, relative_error
 from .rules import (
     bias_of_keys,
     fold_batch_norms,
@@ -132,7 +132,10 @@ def fold(
             if name not in without and (outputs == "logits" or name not in LOGITS_ONLY):
                 report.folds += rule(folded, Owners(folded), calls)
     if sample is not None:
-        report.drift = _largest_change(before, _outputs(folded, sample))
+        after = _outputs(folded, sample)
+        report.drift = (
+            relative_error(after, before) if isinstance(before, Tensor) and isinstance(after, Tensor) else None
+        )
     return Folded(folded, report)
 
 
@@ -157,8 +160,3 @@ def _calls(model: nn.Module) -> Iterator[dict[nn.Module, list[tuple[Any, ...]]]]
 def _outputs(model: nn.Module, sample: Tensor) -> Any:
     with torch.no_grad():
         return model(sample)
-
-
-def _largest_change(before: Any, after: Any) -> float | None:
-    """None where the outputs are no tensors."""
-    return largest_change(before, after) if isinstance(before, Tensor) and isinstance(after, Tensor) else None

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
+
+from ..norm import at_least_float32
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,13 @@ class FoldReport:
         return "\n".join(lines)
 
 
-def largest_change(before: Tensor, after: Tensor) -> float:
-    """The largest difference over the largest magnitude."""
-    scale = before.abs().amax().clamp(min=torch.finfo(before.dtype).tiny)
-    return float((after - before).abs().amax() / scale)
+def relative_error(found: Tensor, expected: Tensor) -> float:
+    """``max |found - expected| / max |expected|``, at least in float32.
+
+    0 where both are the same, infinity where only what is expected is all zero or the shapes differ, NaN where one of them has a NaN.
+    """
+    if found.shape != expected.shape:
+        return float("inf")
+    found, expected = at_least_float32(found), at_least_float32(expected)
+    moved, size = float((found - expected).abs().max()), float(expected.abs().max())
+    return 0.0 if moved == 0 else moved / size if size else float("inf")

@@ -224,9 +224,3 @@ def _drift(drift: SwapDrift | None) -> str:
         return "drift: not measured, no sample was given"
     features = "" if drift.features is None else f", features {drift.features:.1e}"
     return f"drift on the sample: logits {drift.logits:.1e}{features}, top-1 agreement {drift.top1:.1%}"
-
-
-def relative_error(after: Tensor, before: Tensor) -> float:
-    """``max |after - before| / max |before|``; 0 where nothing moved at all."""
-    moved, size = float((after.double() - before.double()).abs().max()), float(before.double().abs().max())
-    return 0.0 if moved == 0.0 else moved / size if size else float("inf")

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from ..attention import Attention
+from ..folding.report import relative_error
 from ..inspect.frames import evaluating
-from .report import Replacement, SwapDrift, relative_error
+from .report import Replacement, SwapDrift
 
 
 class Outputs(NamedTuple):

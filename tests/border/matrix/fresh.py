@@ -75,7 +75,7 @@ def loaded(source: Mapping[str, Any]) -> torch.nn.Module:
 @torch.no_grad()
 def answer(asked: Mapping[str, Any]) -> dict[str, Any]:
     from vitblocks.border.origin import origins, plain_call
-    from vitblocks.border.tracing import error_between
+    from vitblocks.folding.report import relative_error
 
     images, outputs = torch.load(asked["given"])
     try:
@@ -83,7 +83,7 @@ def answer(asked: Mapping[str, Any]) -> dict[str, Any]:
         origin = source.pop("origin", None)
         call = plain_call if origin is None else origins()[origin][1].own
         model = loaded(source)
-        errors = [error_between(call(model, image), output) for image, output in zip(images, outputs, strict=True)]
+        errors = [relative_error(call(model, image), output) for image, output in zip(images, outputs, strict=True)]
     except Exception as error:  # whatever it is, the other process has to know
         return {"failed": f"{type(error).__name__}: {error}"}
     if strangers := [name for name in THEIRS if name in sys.modules]:
