@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from vitblocks.demo import main
-from vitblocks.demo.cli import EXTRAS
+from vitblocks.demo.cli import PACKAGES
 from vitblocks.demo.hybrid import hybrid
 from vitblocks.demo.learning import pixels, predict
 from vitblocks.demo.looking import look
@@ -129,18 +129,18 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
 
 
 def test_missing_extras_are_named(tmp_path: Path) -> None:
-    block = f"import sys; sys.modules.update(dict.fromkeys({sorted(EXTRAS)!r}))"
+    block = f"import sys; sys.modules.update(dict.fromkeys({PACKAGES!r}))"
     script = f"{block}; from vitblocks.demo import main; main(sys.argv[1:])"
     run = subprocess.run(
         [sys.executable, "-c", script, "--output", str(tmp_path)], capture_output=True, text=True, check=False
     )
     assert run.returncode == 2
-    assert "pip install 'vitblocks[train,viz]'" in run.stderr
+    assert "pip install 'vitblocks[cli,images,train,viz]'" in run.stderr
     assert run.stderr.count("\n") == 1
 
 
 def test_help_needs_no_extras() -> None:
-    block = f"import sys; sys.modules.update(dict.fromkeys({sorted(EXTRAS)!r}))"
+    block = f"import sys; sys.modules.update(dict.fromkeys({PACKAGES!r}))"
     script = f"{block}; from vitblocks.demo import main; main(['--help'])"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr

@@ -5,18 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
-EXTRAS = {
-    "accelerate": "accelerate",
-    "kornia": "kornia",
-    "PIL": "pillow",
-    "sklearn": "scikit-learn",
-    "rich": "rich",
-    "matplotlib": "matplotlib",
-}
+from ..extras import missing
+
+PACKAGES = ("accelerate", "kornia", "PIL", "sklearn", "rich", "matplotlib")
+"""What the demo needs beside the core."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     command = parser()
     options = Options(**vars(command.parse_args(arguments)))
-    missing = [name for module, name in EXTRAS.items() if find_spec(module) is None]
-    if missing:
-        command.exit(2, f"{command.prog}: needs {' and '.join(missing)}: pip install 'vitblocks[train,viz]'\n")
+    if lacking := missing(*PACKAGES):
+        command.exit(2, f"{command.prog}: {lacking}\n")
     try:
         make_folder(options.output)
     except OSError as error:
