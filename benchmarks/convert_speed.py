@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Literal
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from vitblocks import ViT, convert as conversion, deploy
+from vitblocks.deploying.measuring import seconds_of
 
 from .convert_setting import KINDS, PATCH, vit
 from .tables import markdown
@@ -38,16 +38,7 @@ def ratios(original: Call, other: Call, turns: int) -> list[float]:
     """The times of ``original`` by those of ``other``, turn by turn."""
     for call in (original, other):
         call()
-    found = []
-    for _ in range(turns):
-        taken = []
-        for call in (original, other):
-            start = time.process_time()
-            for _ in range(3):
-                call()
-            taken.append(time.process_time() - start)
-        found.append(taken[0] / taken[1])
-    return found
+    return [seconds_of(original, 3) / seconds_of(other, 3) for _ in range(turns)]
 
 
 def called(model: ViT, image: Tensor, runtime: Runtime) -> Call:

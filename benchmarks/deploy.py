@@ -24,7 +24,7 @@ from vitblocks.deploying import RUNTIMES, Settings
 from vitblocks.deploying.runtime import Session
 from vitblocks.folding.report import relative_error
 
-from .pairing import Pairing, Work
+from .pairing import Pairing, compare
 from .peers import PEERS as ALL, Peer, pair
 from .swap import machine
 from .tables import markdown
@@ -58,30 +58,6 @@ def through(name: str, model: nn.Module, images: Tensor) -> Callable[[], Any]:
     return lambda: session(images)[0]
 
 
-def process_seconds(work: Work, calls: int) -> float:
-    """The mean over so many calls of the time that this process, all its threads together, had a core."""
-    start = time.process_time()
-    for _ in range(calls):
-        work()
-    return (time.process_time() - start) / calls
-
-
-def interleaved(ours: Work, theirs: Work, seconds: float, least: int = 7) -> Pairing:
-    """Both in turn, the first of each pair changing."""
-    for work in (ours, theirs):
-        work()
-    calls = max(1, round(0.1 / max(process_seconds(theirs, 1), 1e-6)))
-    times: list[tuple[float, float]] = []
-    end = time.perf_counter() + seconds
-    while len(times) < least or time.perf_counter() < end:
-        sides = [ours, theirs] if len(times) % 2 else [theirs, ours]
-        found = {work: process_seconds(work, calls) for work in sides}
-        times.append((found[ours], found[theirs]))
-    low, middle, high = statistics.quantiles([b / a for a, b in times], n=4)
-    medians = [statistics.median(side) for side in zip(*times, strict=True)]
-    return Pairing(medians[0], medians[1], middle, low, high, len(times))
-
-
 @torch.no_grad()
 def measure(
     peer: Peer, names: Sequence[str], batches: Sequence[int], seconds: float
@@ -98,8 +74,8 @@ def measure(
             errors = [relative_error(side(), right) for side in sides]
             if max(errors) > 1e-3:
                 raise RuntimeError(f"{peer.name} in {name}: ours is off by {errors[0]:.1e}, theirs by {errors[1]:.1e}")
-            found[name, batch] = interleaved(sides[0], sides[1], seconds), errors[0]
-            times = found[name, batch][0]
+            times = compare(*sides, torch.device("cpu"), seconds=seconds, sample=0.1, pairs=7, clock=time.process_time)
+            found[name, batch] = times, errors[0]
             print(
                 f"{peer.architecture}, {name}, batch {batch}: theirs {times.theirs * 1e3:.1f} ms, ours {times.ours * 1e3:.1f} ms, "
                 f"{times.ratio:.2f} ({times.low:.2f} to {times.high:.2f}, {times.pairs} pairs), off by {errors[0]:.1e}",

@@ -12,9 +12,11 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from vitblocks.deploying import measuring
 from vitblocks.fast.product import linear
 
 Work = Callable[[], object]
+Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,11 @@ class Pairing:
     pairs: int
 
 
-def seconds_of(work: Work, calls: int, device: torch.device) -> float:
+def seconds_of(work: Work, calls: int, device: torch.device, clock: Clock | None = None) -> float:
     """The mean over so many calls: by events on a GPU, which do not wait for the host.
 
-    With one thread of a CPU only the time counts in which it had a core, so that a busy machine measures right; with several, which wait
-    for one another, the clock.
+    Unless a clock is given, with one thread of a CPU only the time counts in which it had a core, so that a busy machine measures right;
+    with several, which wait for one another, what passed.
     """
     if device.type == "cuda":
         began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -43,31 +45,38 @@ def seconds_of(work: Work, calls: int, device: torch.device) -> float:
         ended.record()
         torch.cuda.synchronize(device)
         return began.elapsed_time(ended) / 1000 / calls
-    clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
-    start = clock()
-    for _ in range(calls):
-        work()
-    return (clock() - start) / calls
+    return measuring.seconds_of(
+        work, calls, clock or (time.thread_time if torch.get_num_threads() == 1 else time.perf_counter)
+    )
 
 
-def calls_for(work: Work, device: torch.device, least: float) -> int:
+def calls_for(work: Work, device: torch.device, least: float, clock: Clock | None = None) -> int:
     """How many calls make a sample of ``least`` seconds or more. The first calls, which prepare much, do not count."""
     for _ in range(2):
         work()
-    return max(1, round(least / max(seconds_of(work, 1, device), 1e-6)))
+    return max(1, round(least / max(seconds_of(work, 1, device, clock), 1e-6)))
 
 
-def compare(ours: Work, theirs: Work, device: torch.device, *, seconds: float, sample: float = 0.05) -> Pairing:
-    """Both in turn, the first of each pair changing, for about ``seconds`` and for 5 pairs at least."""
-    calls = [calls_for(work, device, sample) for work in (ours, theirs)]
-    times: list[tuple[float, float]] = []
+def compare(
+    ours: Work,
+    theirs: Work,
+    device: torch.device,
+    *,
+    seconds: float,
+    sample: float = 0.05,
+    pairs: int = 5,
+    clock: Clock | None = None,
+) -> Pairing:
+    """Both in turn, the first of each pair changing, for about ``seconds`` and for so many pairs at least."""
+    sides = (ours, theirs)
+    calls = [calls_for(work, device, sample, clock) for work in sides]
+    times: list[list[float]] = []
     end = time.perf_counter() + seconds
-    while len(times) < 5 or time.perf_counter() < end:
-        if len(times) % 2:
-            second = seconds_of(theirs, calls[1], device)
-            times.append((seconds_of(ours, calls[0], device), second))
-        else:
-            times.append((seconds_of(ours, calls[0], device), seconds_of(theirs, calls[1], device)))
+    while len(times) < pairs or time.perf_counter() < end:
+        taken = [0.0, 0.0]
+        for side in (1, 0) if len(times) % 2 else (0, 1):
+            taken[side] = seconds_of(sides[side], calls[side], device, clock)
+        times.append(taken)
     ratios = [b / a for a, b in times]
     low, middle, high = statistics.quantiles(ratios, n=4)
     medians = [statistics.median(side) for side in zip(*times, strict=True)]

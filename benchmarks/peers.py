@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import vitblocks
 from vitblocks import checkpoint
 from vitblocks.folding.report import relative_error
+from vitblocks.registry import variants
 
 Options: TypeAlias = Mapping[str, Any]
 NONE: Options = {}
@@ -136,15 +137,7 @@ def of_logits(model: nn.Module) -> dict[str, Tensor]:
     return model.model.state_dict()  # type: ignore[union-attr]
 
 
-VIT_S: Options = {
-    "image_size": 224,
-    "patch_size": 16,
-    "num_classes": 1000,
-    "dim": 384,
-    "depth": 12,
-    "heads": 6,
-    "mlp_dim": 1536,
-}
+VIT_S: Options = {"num_classes": 1000, **variants()["vit_small_patch16_224"].options}
 CAIT_XXS24 = {**VIT_S, "dim": 192, "depth": 24, "cls_depth": 2, "heads": 4, "mlp_dim": 768}
 DEEPVIT_S = {**VIT_S, "dim": 396, "depth": 16, "heads": 12, "mlp_dim": 1188}
 ATS_S = {**VIT_S, "max_tokens_per_depth": (197, 197, 197, 160, 128, 108, 96, 80, 64, 48, 40, 32)}

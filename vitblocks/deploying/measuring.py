@@ -22,19 +22,20 @@ def process_milliseconds(
     for name, way in ways.items():
         for _ in range(2):  # the first calls prepare much
             way()
-        calls[name] = max(1, round(SAMPLE / max(_seconds(way, 1), 1e-6)))
+        calls[name] = max(1, round(SAMPLE / max(seconds_of(way, 1), 1e-6)))
     times: dict[str, list[float]] = {name: [] for name in ways}
     end = time.perf_counter() + seconds
     names = list(ways)
     while len(times[names[0]]) < rounds or time.perf_counter() < end:
         names.reverse()
         for name in names:
-            times[name].append(_seconds(ways[name], calls[name]))
+            times[name].append(seconds_of(ways[name], calls[name]))
     return {name: statistics.median(found) * 1e3 for name, found in times.items()}
 
 
-def _seconds(way: Callable[[], object], calls: int) -> float:
-    start = time.process_time()
+def seconds_of(way: Callable[[], object], calls: int, clock: Callable[[], float] = time.process_time) -> float:
+    """The mean over so many calls, in seconds: by the clock that is given, else of all threads of this process together."""
+    start = clock()
     for _ in range(calls):
         way()
-    return (time.process_time() - start) / calls
+    return (clock() - start) / calls
