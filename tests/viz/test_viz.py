@@ -43,7 +43,7 @@ from vitblocks.viz import (
 )
 from vitblocks.viz.maps import answer_map
 from vitblocks.viz.pixels import drawable
-from vitblocks.zoo.ats_vit import TokenSampler
+from vitblocks.zoo.ats_vit import AdaptiveSampling, TokenSampler
 
 from ..zoo.tiny import TINY
 
@@ -240,6 +240,24 @@ def test_kept_tokens_are_those_the_samplers_kept() -> None:
             assert axes.get_xlabel() == f"{len(visible)} kept"
 
 
+class FirstFour(nn.Module):
+    """A sampler of a user's own."""
+
+    picks_patches = True
+
+    def forward(self, scores: Tensor) -> Tensor:
+        return torch.arange(4).expand(len(scores), -1)
+
+
+def test_a_part_that_says_which_patches_it_keeps_is_drawn() -> None:
+    model: Any = ats()
+    for stage in model.stages:
+        if isinstance(stage.transition, AdaptiveSampling):
+            stage.transition.sampler = FirstFour()
+    for axes in panels(kept_tokens_picture(model, images(count=1)))[1:]:
+        assert (shown(axes)[..., 3] == 0).flatten().nonzero()[:, 0].tolist() == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -254,7 +272,7 @@ def test_kept_tokens_are_those_the_samplers_kept() -> None:
         (lambda: gradient_rollout_picture(vit(), images(), []), "targets must name"),
         (lambda: class_attention_picture(vit(), images(), 2), "layer must be one of 2"),
         (lambda: class_attention_picture(vit(pool="mean"), images()), "class token"),
-        (lambda: kept_tokens_picture(vit(), images()), "no TokenSampler"),
+        (lambda: kept_tokens_picture(vit(), images()), "no picks_patches"),
         (lambda: mask_picture(Pictures(images(), images(), images()), images(count=1)), "images must be"),
     ],
 )

@@ -31,6 +31,7 @@ names are those of children:
 - ``hidden_into = "fc2"``: the part's hidden channels are what this child reads.
 - ``weighs_logits = True``: an Attend's weights are made of what its method ``logits`` gives, and of nothing else that queries and keys say.
 - ``calls_parts_of = "attn"``: the part does not call this attention, but the parts that it is made of.
+- ``picks_patches = True``: what the part gives is which patches are kept, as places ``(B, K)`` among those there were, -1 being padding.
 
 A property may say it, where it depends on how the part was made; a child that is None is passed over. A part that says nothing is left
 alone. What a class says holds for its subclasses as long as they only construct it in another way: one that defines a method or another
@@ -69,6 +70,7 @@ DECLARATIONS: dict[str, type] = {
     "hidden_into": str,
     "weighs_logits": bool,
     "calls_parts_of": str,
+    "picks_patches": bool,
 }
 """What a part may declare, and as what."""
 

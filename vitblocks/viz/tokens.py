@@ -13,8 +13,8 @@ from ..attention import Attend
 from ..grid import image_grid
 from ..inspect import capture, extract
 from ..inspect.frames import evaluating
+from ..inspect.kept import DROPPED, original_ids, picks_patches
 from ..objectives.masking import Pictures
-from ..zoo.ats_vit import DROPPED, TokenSampler, original_ids
 from .drawing import caption, draw_picture, draw_veil, sheet
 from .maps import check_words
 from .pixels import drawable, values
@@ -55,20 +55,21 @@ def mask_picture(pictures: Pictures, images: Tensor | None = None, *, rows: Sequ
 
 @torch.no_grad()
 def kept_tokens_picture(model: nn.Module, images: Tensor, *, rows: Sequence[str] | None = None) -> Figure:
-    """The patches that adaptive sampling keeps, depth by depth: a row for each image, dropped patches under grey.
+    """The patches that are kept, depth by depth: a row for each image, dropped patches under grey.
 
     The model runs in eval mode, and is put back in the mode it was in.
 
     Args:
-        model: one whose ``embed`` gives the patches, with a :class:`~vitblocks.zoo.ats_vit.TokenSampler` in it, such as ATS.
+        model: one whose ``embed`` gives the patches, with parts in it that say which patches they keep (``picks_patches`` in
+            :mod:`vitblocks.folding.declared`), as the :class:`~vitblocks.zoo.ats_vit.TokenSampler` of ATS does.
         images: ``(B, C, H, W)``.
         rows: words left of the images.
 
     Raises:
-        ValueError: the model samples no tokens, or they lie on no image grid to begin with.
+        ValueError: no part of the model says which patches it keeps, or they lie on no image grid to begin with.
     """
     pictures = drawable(images)
-    with evaluating(model), capture(model, TokenSampler) as picks, extract(model, "embed") as tokens:
+    with evaluating(model), capture(model, picks_patches) as picks, extract(model, "embed") as tokens:
         model(images)
     height, width = image_grid(tokens["embed"].grid or (), "kept_tokens_picture")
     drawn = sheet(
@@ -90,10 +91,10 @@ def kept_tokens_picture(model: nn.Module, images: Tensor, *, rows: Sequence[str]
 
 
 def sampling_depths(model: nn.Module) -> list[int]:
-    """How many blocks come up to each sampler, its own included: counted by their Attends."""
+    """How many blocks come up to each part that picks patches, its own included: counted by their Attends."""
     depth, depths = 0, []
     for module in model.modules():
         depth += isinstance(module, Attend)
-        if isinstance(module, TokenSampler):
+        if picks_patches(module):
             depths.append(depth)
     return depths

@@ -5,16 +5,15 @@ of all scores (Section 3.2), so few are kept where a few hold most of it: each i
 be put into a ViT that is trained already.
 """
 
+from ...inspect.kept import DROPPED, original_ids
 from .model import ATSViT, ViT
 from .parts import (
-    DROPPED,
     AdaptiveSampling,
     KeepPadding,
     SampledBlock,
     SmoothedSoftmaxAttend,
     TokenSampler,
     TrimPadding,
-    original_ids,
 )
 
 __all__ = [

@@ -16,6 +16,7 @@ from ...grid import Size
 from ...head import linear_head
 from ...init import trunc_normal_linear
 from ...inspect.capture import capture
+from ...inspect.kept import original_ids
 from ...model import Model, Stage
 from ...norm import LayerNorm
 from ...pool import ClassPool
@@ -32,7 +33,6 @@ from .parts import (
     SmoothedSoftmaxAttend,
     TokenSampler,
     TrimPadding,
-    original_ids,
 )
 
 

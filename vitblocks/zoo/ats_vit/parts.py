@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -11,13 +10,11 @@ from torch import Tensor, nn
 from ...attention.attend import Attend, as_bias, mask_bias
 from ...attention.base import SelfAttention, merge_heads
 from ...grid import Grid, length, num_prefix, tracing
+from ...inspect.kept import DROPPED
 from ...norm import LayerNorm, NormFactory, at_least_float32
 from ...prefix import require_prefix
 from ...registry import part
 from ...residual import Shortcut
-
-DROPPED = -1
-"""The id of padding among sampled token ids."""
 
 
 def real_tokens(x: Tensor) -> Tensor:
@@ -29,17 +26,6 @@ def real_token_mask(real: Tensor, dtype: torch.dtype) -> Tensor:
     """The bias ``(B, 1, N, N)`` that lets every token see the real ones, and padding itself, so that no row is empty."""
     itself = torch.eye(length(real, 1), dtype=torch.bool, device=real.device)
     return mask_bias(real[:, None, None, :] | itself, dtype)
-
-
-def original_ids(picks: Sequence[Tensor]) -> Tensor:
-    """The patches that are left after several samplers, by their places in the image: ``(B, K)``, padding ``DROPPED``.
-
-    ``picks`` is what each :class:`TokenSampler` returned, in order: places among the patches that the one before it kept.
-    """
-    ids = picks[0]
-    for pick in picks[1:]:
-        ids = ids.gather(1, pick.clamp(min=0)).masked_fill(pick == DROPPED, DROPPED)
-    return ids
 
 
 def pick_rows(x: Tensor, rows: Tensor) -> Tensor:
@@ -74,6 +60,8 @@ class TokenSampler(nn.Module):
     ``(B, M)`` scores to ``(B, min(samples, M))`` ids: the patches kept, in ascending order of score, then ``DROPPED``. A hook on this
     module sees which were kept.
     """
+
+    picks_patches = True
 
     def __init__(self, samples: int) -> None:
         """Raises ValueError for fewer than 2 samples: the points lie between two ends."""
