@@ -121,6 +121,7 @@ BEITS: dict[str, Options] = {
         "use_mean_pooling": False,
         "layer_scale_init_value": 0.0,
     },
+    "one block, shared relative positions": {"num_hidden_layers": 1, "use_shared_relative_position_bias": True},
     "rectangle": {"image_size": (32, 48), "use_relative_position_bias": True},
     "pixels beyond whole patches": {"image_size": 36, "hidden_act": "relu", "layer_norm_eps": 1e-4},
 }

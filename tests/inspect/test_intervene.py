@@ -11,6 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from vitblocks import (
+    Block,
     ClassAttention,
     ConvProjectionAttention,
     CrossCovarianceAttention,
@@ -18,6 +19,7 @@ from vitblocks import (
     GlobalAttention,
     KernelAttend,
     LocalWindowAttention,
+    Mlp,
     ReAttention,
     ReducedAttention,
     TalkingHeadsAttention,
@@ -257,6 +259,9 @@ def test_names_count_blocks_wherever_they_stand() -> None:
     }
     assert "blocks.1.attn.out" in sites(TINY["XCiT"].build())
     assert "blocks.1.mlp.hidden" in sites(TINY["LocalViT"].build())
+    foreign = nn.Module()
+    foreign.blocks = nn.ModuleList(Block(8, GlobalAttention(8, 2), Mlp(8)) for _ in range(2))
+    assert "blocks.1.attn.out" in sites(foreign)
 
 
 def test_hidden_is_what_the_second_linear_reads() -> None:

@@ -250,10 +250,10 @@ class FirstFour(nn.Module):
 
 
 def test_a_part_that_says_which_patches_it_keeps_is_drawn() -> None:
-    model: Any = ats()
-    for stage in model.stages:
-        if isinstance(stage.transition, AdaptiveSampling):
-            stage.transition.sampler = FirstFour()
+    model = ats()
+    for part in [*model.modules()]:
+        if isinstance(part, AdaptiveSampling):
+            part.register_module("sampler", FirstFour())
     for axes in panels(kept_tokens_picture(model, images(count=1)))[1:]:
         assert (shown(axes)[..., 3] == 0).flatten().nonzero()[:, 0].tolist() == [0, 1, 2, 3]
 

@@ -105,7 +105,7 @@ def _join(owner: str, word: str) -> str:
 def named_blocks(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """The blocks of a model with their names, in order: its own, else those of all stages inside, else what holds an attention."""
     own = getattr(model, "blocks", None)
-    if callable(own):
+    if callable(own) and not isinstance(own, nn.Module):  # other libraries call a list of blocks so
         return list(own())
     parts = named_parts(model)
     stages = [(name, module) for name, module in parts.items() if isinstance(module, Stage)]

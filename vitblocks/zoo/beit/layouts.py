@@ -59,9 +59,10 @@ def table_index(bias: ClassRelativeBias) -> Tensor:
 
 
 def _shared_places(model: BEiT) -> list[str]:
-    """Where blocks have one bias, all of them or none; a model of one block has its own."""
+    """Where blocks have one bias, all of them or none; of a single block the model itself says whether it is shared."""
     biases = [getattr(getattr(block, "attn", None), "position_bias", None) for _, block in model.blocks()]
-    if len(biases) < 2 or any(bias is None or bias is not biases[0] for bias in biases):
+    shared = len(biases) > 1 or getattr(model, "shared_bias", False)
+    if not shared or any(bias is None or bias is not biases[0] for bias in biases):
         return []
     return [place.removesuffix(".pairs") for place in addresses(model) if place.endswith(".attn.position_bias.pairs")]
 

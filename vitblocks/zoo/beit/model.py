@@ -138,6 +138,7 @@ class BEiT(Model):
             head=linear_head(dim, num_classes),
             image_size=image_size,
         )
+        self.shared_bias = shared_bias
         self.apply(trunc_normal_linear)
         self._rescale()
 
