@@ -30,9 +30,10 @@ def absent() -> list[str]:
 
 
 def same(shown: str, printed: str) -> bool:
-    """Whether a block printed what the page shows; ``...`` stands for numbers that depend on the machine."""
+    """Whether a block printed what the page shows; ``...``, with the room around it, stands for numbers that depend on the machine."""
     assert shown.strip(" .\n"), "nothing is shown"
-    return re.fullmatch(re.escape(shown).replace(r"\.\.\.", ".*"), printed) is not None or printed == shown
+    pattern = re.sub(r"(?:\\ )*\\\.\\\.\\\.(?:\\ )*", ".*", re.escape(shown))
+    return re.fullmatch(pattern, printed) is not None or printed == shown
 
 
 def targets(page: Path, kind: str) -> list[Path]:
