@@ -37,6 +37,7 @@ python_maximum_signature_line_length = 80
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
+napoleon_use_param = False  # arguments that are described together stay together
 napoleon_use_ivar = True  # attributes of a NamedTuple are documented once
 add_module_names = False
 

@@ -19,6 +19,7 @@ MENDED = {
     ),
     "<p><img ": '<p tabindex="0" class="picture"><img ',  # likewise, on a phone
     '<label class="overlay': '<label aria-hidden="true" class="overlay',
+    '<div id="search-results"></div>': '<h1>Search</h1>\n<div id="search-results"></div>',
 }
 
 
@@ -28,6 +29,15 @@ BACK = re.compile(r'(vitblocks\.zoo\.html#vitblocks\.zoo\.)[a-z0-9_]+\.(?=[A-Z]\
 
 ARGUMENTS = re.compile(r'<dl>\n((?:<dd><em class="sig-param">.*</dd>\n)+)</dl>')
 """Arguments below one another, which are no list of terms."""
+
+
+NUMBERS = re.compile(r'<td class="text-right"><p>.*?</p></td>')
+RANGE = re.compile(r"\([^()<>]*\)")
+"""Least and most of a number in a table, which stay in one line."""
+
+
+def kept_together(found: re.Match[str]) -> str:
+    return RANGE.sub(lambda span: span[0].replace(" ", "&#160;"), found[0])
 
 
 def lines(found: re.Match[str]) -> str:
@@ -42,7 +52,7 @@ def mend(app: Sphinx, error: Exception | None) -> None:
         mended = text
         for given, better in MENDED.items():
             mended = mended.replace(given, better)
-        mended = ARGUMENTS.sub(lines, BACK.sub(r"\1", mended))
+        mended = ARGUMENTS.sub(lines, BACK.sub(r"\1", NUMBERS.sub(kept_together, mended)))
         if mended != text:
             path.write_text(mended)
 

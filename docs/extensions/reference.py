@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from docutils import nodes
+from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 
 import vitblocks
@@ -109,6 +110,40 @@ def resolve(app: Sphinx, env: Any, node: Any, contnode: nodes.Element) -> nodes.
     return domain.resolve_xref(env, node["refdoc"], app.builder, node["reftype"], full, node, contnode)
 
 
+@cache
+def names() -> dict[str, str]:
+    """Where each name that pages call a public object by is documented: ``ViT``, ``vitblocks.ViT``, ``zoo.ViT``."""
+    where, found = places(), {}
+    for package in [*(f"vitblocks.{name}" for name in PACKAGES), "vitblocks"]:
+        module = importlib.import_module(package)
+        found |= {f"{package}.{name}": where[id(getattr(module, name))] for name in public(module)}
+    short = {name.removeprefix("vitblocks."): place for name, place in found.items()}
+    return {place: place for place in where.values()} | found | short
+
+
+def link_literals(app: Sphinx, doctree: nodes.document) -> None:
+    """Makes a link of a public name that stands as code in a page's text, where it is first called so in a section.
+
+    On a page that is called as a package, as convert.md, also what that package has.
+    """
+    if app.env.docname.startswith("generated/"):
+        return
+    seen = set()
+    for literal in list(doctree.findall(nodes.literal)):
+        called = re.fullmatch(r"([\w.]+)(\(.*\))?", literal.astext())
+        place = names().get(called[1], names().get(f"{app.env.docname}.{called[1]}")) if called else None
+        section = literal.parent
+        while section is not None and not isinstance(section, nodes.section):
+            if isinstance(section, nodes.reference | nodes.title):
+                place = None
+            section = section.parent
+        if place is not None and (id(section), place) not in seen:
+            seen.add((id(section), place))
+            link = pending_xref("", refdomain="py", reftype="obj", reftarget=place, refdoc=app.env.docname)
+            literal.replace_self(link)
+            link += literal
+
+
 def _split(name: str, module: str) -> tuple[Any, str, str]:
     """The object of a dotted name and what is asked of it: a class and the name of its method."""
     for start in (name, f"{module}.{name}", f"vitblocks.{name}"):
@@ -171,6 +206,7 @@ def _unwrapped(words: str | None) -> str | None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("builder-inited", write)
+    app.connect("doctree-read", link_literals)
     app.connect("missing-reference", resolve)
     app.connect("autodoc-skip-member", leave_out)
     app.connect("autodoc-process-docstring", forget_torch)
