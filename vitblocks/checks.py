@@ -7,7 +7,7 @@ registers it. What only one part can say, such as that ``heads`` divide ``dim``,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import isfinite, prod
 from numbers import Integral, Real
 from re import match
@@ -82,6 +82,12 @@ def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
     """Raise ValueError unless ``value`` is one of ``choices``."""
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+
+
+def check_some(name: str, value: object, choices: Sequence[object]) -> None:
+    """Raise ValueError unless ``value`` is a collection in which there is nothing but some of ``choices``."""
+    if isinstance(value, str) or not isinstance(value, Collection) or not all(item in choices for item in value):
+        raise ValueError(f"{name} must be some of {list(choices)}, got {value!r}")
 
 
 def check_module(name: str, value: object) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..attention import WindowAttention
-from ..checks import check_choice
+from ..checks import check_choice, check_some
 from .declared import check_declarations
 from .freezing import Calls, freeze, is_position
 from .head_mixes import mix_by_products
@@ -115,13 +115,13 @@ def fold(
     check_choice("outputs", outputs, get_args(Outputs))
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a module, got {type(model).__name__}")
-    if isinstance(without, str) or not set(without) <= set(RULES):
-        raise ValueError(f"without must be some of {list(RULES)}, got {without!r}")
+    check_some("without", without, list(RULES))
     if inplace and model.training:
         raise ValueError(
             "inplace=True needs a model in evaluation mode, this one is in training: call model.eval() first"
         )
-    folded = (model if inplace else deepcopy(model)).eval().requires_grad_(False)
+    with torch.no_grad():  # where copies of scripted weights are leaves
+        folded = _settled(model if inplace else deepcopy(model))
     for module in folded.modules():
         check_declarations(module)
     with _calls(folded) as calls:
@@ -131,12 +131,19 @@ def fold(
         for name, rule in RULES.items():
             if name not in without and (outputs == "logits" or name not in LOGITS_ONLY):
                 report.folds += rule(folded, Owners(folded), calls)
+    _settled(folded)  # what the rules made, too
     if sample is not None:
         after = _outputs(folded, sample)
-        report.drift = (
-            relative_error(after, before) if isinstance(before, Tensor) and isinstance(after, Tensor) else None
-        )
+        if isinstance(before, Tensor) and isinstance(after, Tensor) and not before.is_meta:
+            report.drift = relative_error(after, before)
     return Folded(folded, report)
+
+
+def _settled(model: nn.Module) -> nn.Module:
+    """The model in evaluation, without gradients of its parameters; a ScriptModule among them has no ``requires_grad_``."""
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    return model.eval()
 
 
 @contextmanager

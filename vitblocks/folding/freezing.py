@@ -12,7 +12,7 @@ from ..grid import Grid, length
 from ..position.learned import add_positions
 from ..position.rotary import Rotary2d, turn
 from .declared import behaves_as, child
-from .owners import Owners
+from .owners import Owners, hooked
 from .reading import known
 from .report import Fold
 
@@ -125,7 +125,7 @@ def freeze(model: nn.Module, owners: Owners, calls: Calls) -> Iterator[Fold]:
     """Replace the position parts that were called by what they give."""
     for parent in list(model.modules()):
         for name, part in list(parent.named_children()):
-            if not is_position(parent, name) or not calls.get(part):
+            if not is_position(parent, name) or not calls.get(part) or any(hooked(inner) for inner in part.modules()):
                 continue
             if name == "position_bias":
                 new: nn.Module = FrozenBias(part, [_grid_and_prefix(*call) for call in calls[part]])

@@ -12,6 +12,7 @@ from ..attention.attend import as_bias, fold_groups, hide_keys
 from ..attention.talking_heads import HeadMix
 from .declared import behaves_as, child
 from .owners import Owners
+from .reading import is_idle
 from .report import Fold
 
 
@@ -75,7 +76,7 @@ def _mixes(attend: nn.Module) -> tuple[HeadMix | None, HeadMix] | None:
     if behaves_as(attend, TalkingHeadsAttend):
         before, after = attend.mix_logits, attend.mix_weights
         return (before, after) if behaves_as(before, HeadMix) and behaves_as(after, HeadMix) else None
-    if not behaves_as(attend, ReAttend) or type(child(attend, "norm")) is not nn.Identity:
+    if not behaves_as(attend, ReAttend) or not is_idle(child(attend, "norm")):
         return None
     if not behaves_as(attend.mix, HeadMix):
         return None

@@ -14,12 +14,15 @@ def own_tensors(module: nn.Module) -> list[Tensor]:
 
 
 def hooked(module: nn.Module) -> bool:
-    """Whether a hook sees or changes what goes through the module.
+    """Whether a hook sees or changes what goes through the module, forward or backward.
 
     Modules do not say which hooks they have; the handle of one of our own knows the table that it stands in.
     """
-    for register in (module.register_forward_pre_hook, module.register_forward_hook):
-        handle = register(lambda *_: None)
+    for way in ("forward_pre", "forward", "full_backward_pre", "full_backward"):
+        try:
+            handle = getattr(module, f"register_{way}_hook")(lambda *_: None)
+        except RuntimeError:  # there are backward hooks of the kind that came before full ones
+            return True
         hooks = handle.hooks_dict_ref()
         handle.remove()
         if hooks:

@@ -12,10 +12,29 @@ from .affine import Linear, is_linear
 from .declared import behaves_as, child, declared
 from .owners import hooked
 
+_IDLE = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d)
+
 
 def known(module: nn.Module | None, name: str) -> Any:
-    """What a module declares, unless a hook sees or changes what goes through it."""
-    return None if module is None or hooked(module) else declared(module, name)
+    """What a module declares, unless a hook sees or changes what goes through it, or through one of its children."""
+    if module is None or hooked(module):
+        return None
+    found = declared(module, name)
+    return None if found is None or _meddled_with(module) else found
+
+
+def is_idle(module: nn.Module | None) -> bool:
+    """Whether a module gives in evaluation what it is given."""
+    if module is None or hooked(module):
+        return False
+    return any(behaves_as(module, kind) for kind in _IDLE) or bool(declared(module, "idle_in_eval"))
+
+
+def _meddled_with(module: nn.Module) -> bool:
+    """Whether something is done between the children of a part that it says nothing of: by a hook, or by what was put in for dropout."""
+    return any(
+        hooked(inner) or (name.startswith("dropout") and not is_idle(inner)) for name, inner in module.named_children()
+    )
 
 
 def readers(layer: nn.Module | None) -> list[Linear]:
@@ -23,7 +42,7 @@ def readers(layer: nn.Module | None) -> list[Linear]:
     if is_linear(layer):
         return [layer]
     if is_sequence(layer):
-        return readers(next((part for part in layer if type(part) is not nn.Identity), None))
+        return readers(next((part for part in layer if not is_idle(part)), None))
     if layer is None:
         return []
     attend = known(layer, "hidden_by")
@@ -42,7 +61,7 @@ def writer(layer: nn.Module | None) -> Linear | None:
     if name is None:
         return None
     before = {norm: first for first, norm in (known(layer, "chained") or {}).items()}
-    if type(child(layer, name)) is nn.Identity and name in before:
+    if name in before and is_idle(child(layer, name)):
         name = before[name]
     return writer(child(layer, name))
 
@@ -52,7 +71,7 @@ def last_linear(layer: nn.Module | None) -> Linear | None:
     if is_linear(layer):
         return layer
     if is_sequence(layer):
-        return last_linear(next((part for part in reversed(layer) if type(part) is not nn.Identity), None))
+        return last_linear(next((part for part in reversed(layer) if not is_idle(part)), None))
     return None
 
 
@@ -64,12 +83,12 @@ def sole_linear(layer: nn.Module | None) -> nn.Linear | None:
 
 def alike(layer: nn.Module | None) -> bool:
     """Whether a norm or layer gives every token, in evaluation, what it would give it alone."""
-    if type(layer) is nn.Identity or (behaves_as(layer, BatchNorm) and layer.bn.running_mean is not None):
+    if is_idle(layer) or (behaves_as(layer, BatchNorm) and layer.bn.running_mean is not None):
         return True
     if behaves_as(layer, nn.LayerNorm) or behaves_as(layer, nn.RMSNorm):
         return len(layer.normalized_shape) == 1
     if behaves_as(layer, Shortcut):
-        return type(layer.scale) is nn.Identity or behaves_as(layer.scale, LayerScale)
+        return is_idle(layer.scale) or behaves_as(layer.scale, LayerScale)
     return bool(known(layer, "per_token"))
 
 

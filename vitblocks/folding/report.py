@@ -42,12 +42,19 @@ class FoldReport:
 
 
 def relative_error(found: Tensor, expected: Tensor) -> float:
-    """``max |found - expected| / max |expected|``, at least in float32.
+    """``max |found - expected| / max |expected|``, at least in float32, the second over what is finite.
 
-    0 where both are the same, infinity where only what is expected is all zero or the shapes differ, NaN where one of them has a NaN.
+    0 where both are the same, also where both are infinite, as logits that a model masks; infinity where only what is expected is all
+    zero or the shapes differ, NaN where one of them has a NaN.
     """
     if found.shape != expected.shape:
         return float("inf")
+    if not expected.numel():
+        return 0.0
+    if not expected.is_floating_point() and not expected.is_complex():  # classes, or bools
+        found, expected = found.double(), expected.double()
     found, expected = at_least_float32(found), at_least_float32(expected)
-    moved, size = float((found - expected).abs().max()), float(expected.abs().max())
+    magnitude = expected.abs()
+    moved = float((found - expected).abs().masked_fill(found == expected, 0.0).max())
+    size = float(magnitude.masked_fill(magnitude == float("inf"), 0.0).max())
     return 0.0 if moved == 0 else moved / size if size else float("inf")

@@ -27,17 +27,15 @@ from .affine import (
 )
 from .declared import behaves_as, child
 from .owners import Owners
-from .reading import is_sequence, known, last_linear, readers, writer
+from .reading import is_idle, is_sequence, known, last_linear, readers, writer
 from .report import Fold
-
-_DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d)
 
 
 def leave_out_dropout(model: nn.Module, owners: Owners) -> Iterator[Fold]:
     """Dropout, drop path and what else does nothing in evaluation."""
     for module in list(model.modules()):
         for name, inner in list(module.named_children()):
-            if (type(inner) in _DROPOUTS or known(inner, "idle_in_eval")) and owners.alone(inner):
+            if type(inner) is not nn.Identity and is_idle(inner) and owners.alone(inner):
                 _replace(module, name, nn.Identity())
                 yield Fold("dropout left out", owners.name(inner), owners.name(module))
 
@@ -72,7 +70,7 @@ def _norms(norm: nn.Module | None, linear: Linear, *, chained: bool = False) -> 
 
 
 def _in_sequence(sequence: nn.Sequential, owners: Owners) -> Iterator[Fold]:
-    inner = [(name, module) for name, module in sequence.named_children() if type(module) is not nn.Identity]
+    inner = [(name, module) for name, module in sequence.named_children() if not is_idle(module)]
     for (before, first), (after, second) in pairwise(inner):
         if is_linear(first) and _norms(second, first):
             yield from _fold_after(sequence, first, after, owners)

@@ -107,7 +107,8 @@ def order_windows(model: nn.Module, owners: Owners, calls: Calls) -> Iterator[Fo
             names = [owners.name(layer) for layer in run]
             layers.append(_ordered(run, grid).eval().requires_grad_(False))
             yield Fold("windows in one order", " and ".join(names), owners.name(stage))
-        stage.layers = nn.ModuleList(layers)
+        if len(layers) < len(stage.layers):
+            stage.layers = nn.ModuleList(layers)
 
 
 def _runs(
