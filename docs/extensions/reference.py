@@ -134,7 +134,7 @@ def link_literals(app: Sphinx, doctree: nodes.document) -> None:
         place = names().get(called[1], names().get(f"{app.env.docname}.{called[1]}")) if called else None
         section = literal.parent
         while section is not None and not isinstance(section, nodes.section):
-            if isinstance(section, nodes.reference | nodes.title):
+            if isinstance(section, nodes.reference | nodes.title | pending_xref):
                 place = None
             section = section.parent
         if place is not None and (id(section), place) not in seen:
