@@ -32,9 +32,11 @@ def test_every_kind_of_dead_link(links: ModuleType, tmp_path: Path) -> None:
     assert links.broken(tmp_path) == []
     (tmp_path / "bad.html").write_text(
         '<a href="none.html">a</a><a href="#none">b</a><a href="sub/index.html#none">c</a><img src="none.png">'
+        '<a href="sub/"><code><a href="index.html">e</a></code></a>'
     )
     assert links.broken(tmp_path) == [
         "bad.html: no alt text for none.png",
+        "bad.html: another link within the one to sub/",
         "bad.html: none.html leads nowhere",
         "bad.html: #none has no such place",
         "bad.html: sub/index.html#none has no such place",

@@ -11,13 +11,15 @@ TARGETS = {"a": "href", "img": "src", "link": "href", "script": "src", "source":
 
 
 class Page(HTMLParser):
-    """The links of a page, the places in it that can be led to, and pictures that say nothing to those who cannot see them."""
+    """The links of a page, the places that can be led to, pictures that say nothing to those who cannot see them, links within links."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.links: list[str] = []
         self.places: set[str] = set()
         self.silent: list[str] = []
+        self.nested: list[str] = []
+        self._within = ""
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -27,6 +29,14 @@ class Page(HTMLParser):
             self.links.append(target)
         if tag == "img" and given.get("alt") is None:
             self.silent.append(given.get("src") or "an image without a source")
+        if tag == "a" and "href" in given:
+            if self._within:
+                self.nested.append(self._within)
+            self._within = given["href"] or ""
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "a":
+            self._within = ""
 
 
 def broken(site: Path) -> list[str]:
@@ -43,6 +53,7 @@ def broken(site: Path) -> list[str]:
     for path, page in pages.items():
         where = path.relative_to(root)
         found += [f"{where}: no alt text for {source}" for source in page.silent]
+        found += [f"{where}: another link within the one to {link}" for link in page.nested]
         for link in dict.fromkeys(page.links):
             if wrong := what_is_wrong(link, path, root, pages):
                 found.append(f"{where}: {link} {wrong}")
