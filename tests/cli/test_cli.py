@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +17,9 @@ import torch
 
 from vitblocks import create_model, load_model
 from vitblocks.cli import main
+from vitblocks.train import Recipe
 
-pytest.importorskip("typer")
+get_command = pytest.importorskip("typer.main").get_command
 Image = pytest.importorskip("PIL.Image")
 
 MODEL = """
@@ -304,3 +308,31 @@ def test_accelerate_launch(place: Path, tmp_path: Path) -> None:
     )
     assert two == pytest.approx(one, abs=1e-5)
     assert len(one) == 4
+
+
+DOCS = Path(__file__).parents[2] / "docs"
+NAMES = re.findall(r"^\| `vitblocks ([\w-]+)`", (DOCS / "cli.md").read_text(), flags=re.MULTILINE)
+LINES = [
+    line
+    for page in [*sorted(DOCS.glob("*.md")), DOCS.parent / "README.md"]
+    for line in page.read_text().replace("\\\n", " ").splitlines()
+    if re.match(rf"( {{4}})?vitblocks ({'|'.join(NAMES)}) ", line)
+]
+
+
+@pytest.mark.parametrize("line", LINES, ids=range(len(LINES)))
+def test_commands_in_the_guides_are_understood(line: str) -> None:
+    """Parsed, not run; a variable of the shell stands for settings that other lines give."""
+    from vitblocks.cli.app import app
+
+    line = re.sub(r"\$\w+", "", re.sub(r'"\$\w+"', "seed=0", line))
+    command, *arguments = shlex.split(line, comments=True)[1:]
+    found = get_command(app).commands[command].make_context(command, arguments).params
+    settings = {given.partition("=")[0] for given in found.get("setting") or ()}
+    assert settings <= {field.name for field in dataclasses.fields(Recipe)}
+
+
+def test_the_page_names_every_command() -> None:
+    from vitblocks.cli.app import app
+
+    assert list(get_command(app).commands) == NAMES
