@@ -7,9 +7,9 @@ exists both have the same weights, and their logits are compared before anything
 
 Modes: ``eager``, ``compiled`` and ``frozen`` (compiled with weights as constants, as by ``TORCHINDUCTOR_FREEZING=1``) treat both sides
 alike; ``openvino`` and ``onnxruntime`` are ours as ``vitblocks.deploy`` folds it against theirs, both in that runtime; ``folded`` is
-``vitblocks.fold`` on our side and theirs eager, ``folded against compiled`` the same with theirs compiled. ``--fast`` adds the passes of
-``vitblocks.fast``: both sides with the pass, ours with it against ours without, and theirs with it against theirs without. Nothing else
-has them: ``eager`` is plain parts.
+``vitblocks.fold`` on our side and theirs eager, ``folded against compiled`` the same with theirs compiled, ``folded and compiled`` with
+both compiled. ``--fast`` adds the passes of ``vitblocks.fast``: both sides with the pass, ours with it against ours without, and theirs
+with it against theirs without. Nothing else has them: ``eager`` is plain parts.
 
 Everything goes to the folder of ``--output``: ``compare.json`` (rows of earlier runs are kept, those measured again are replaced),
 ``compare.md`` and ``compare.png``. What fails on one side is a row with its error, not a gap.

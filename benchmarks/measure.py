@@ -107,6 +107,7 @@ MODES: dict[str, Mode] = {
     "frozen": Mode(compiled, compiled),  # with weights as constants, by the environment of the process
     "folded": Mode(folded, plain),
     "folded against compiled": Mode(folded, compiled),
+    "folded and compiled": Mode(one_after_another(folded, compiled), compiled),
     "folded and optimized": Mode(one_after_another(folded, passed("optimize")), passed("optimize")),
     "optimized and compiled": Mode(_optimized_and_compiled, _optimized_and_compiled),
 }

@@ -240,6 +240,18 @@ def test_the_compilers_operator_follows_the_rules_of_operators() -> None:
     torch.testing.assert_close(torch.ops.vitblocks.fast_linear(weight, ones, None), expected.t())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_exported_program(dtype: torch.dtype) -> None:
+    model = nn.Sequential(nn.Linear(4, 6), nn.GELU(), nn.Linear(6, 3, bias=False)).to(dtype)
+    x = torch.randn(2, 5, 4, dtype=dtype)
+    program = torch.export.export(model, (x,)).module()
+    assert isinstance(program, torch.fx.GraphModule)
+    assert product.exchange_products(program) == (2 if dtype is torch.float32 else 0)
+    torch.testing.assert_close(program(x), model(x))
+    called = {node.target for node in program.graph.nodes}
+    assert (torch.ops.aten.linear.default in called) == (dtype is torch.float64)
+
+
 def test_autocast_leaves_double_precision_alone() -> None:
     ours, plain = (layer.double() for layer in both(8, 4, True))
     x = torch.randn(2, 8, dtype=torch.float64)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..fast.private import constant_weights
+from ..fast.product import exchange_products
 from .exporting import quiet
 from .program import program_of
 from .settings import Settings
@@ -32,7 +33,10 @@ class Session:
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         self.dtype, self.int8 = settings.dtype, settings.int8
-        self.model = torch.compile(torch.export.load(folder / FILES[0]).module())
+        model = torch.export.load(folder / FILES[0]).module()
+        if not self.int8:  # the compiler finds whole numbers' products by the plain ones
+            exchange_products(model)
+        self.model = torch.compile(model)
 
     @torch.no_grad()
     def __call__(self, image: Tensor) -> list[Tensor]:

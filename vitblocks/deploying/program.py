@@ -23,11 +23,6 @@ def program_of(model: nn.Module, sample: Tensor, settings: Settings) -> Any:
     return to_program(_quantized(program, settings.calibration.to(settings.dtype)), sample)
 
 
-def inductor_options(settings: Settings) -> dict[str, Any]:
-    """Int8 products are found once weights are constants to the compiler."""
-    return {} if not settings.int8 else {"freezing": True}
-
-
 def _quantized(program: Any, images: Tensor) -> nn.Module:
     """Static int8 of linears and convolutions by torchao, as PyTorch's compiler for x86 knows it."""
     needed("torchao", "int8 in PyTorch")
