@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 from tests.zoo.tiny import Tiny
+from vitblocks import fold
 from vitblocks.deploying import to_onnx, to_program
 from vitblocks.deploying.exporting import INPUT, quiet
+from vitblocks.deploying.inductor import OPTIONS
 from vitblocks.fast.private import compile_package, load_package
 
 BATCH, OTHERS = 2, (1, 5)
@@ -124,10 +126,10 @@ def onnx_file(row: Tiny, *, dynamo: bool) -> None:
 
 @torch.no_grad()
 def ahead_of_time(row: Tiny) -> None:
-    """AOTInductor's library, loaded and run with other batches. Without vector code, which takes longest to compile."""
-    model = build(row, torch.float32)
-    program = to_program(model, images(row, BATCH, torch.float32))
-    options = {"cpp.simdlen": 1, "aot_inductor.compile_wrapper_opt_level": "O0"}
+    """AOTInductor's library of what :func:`vitblocks.deploy` gives it, run with other batches. Without vector code, to compile faster."""
+    model, sample = build(row, torch.float32), images(row, BATCH, torch.float32)
+    program = to_program(fold(model, sample, outputs="logits").model, sample)
+    options = {**OPTIONS, "cpp.simdlen": 1, "aot_inductor.compile_wrapper_opt_level": "O0"}
     with TemporaryDirectory() as folder:
         with quiet():
             compile_package(program, Path(folder) / "model.pt2", options)

@@ -108,7 +108,7 @@ Every class of the zoo, in a tiny configuration, beside the model called as it s
 - **ONNX**: `deploying.to_onnx`, a trace, as `deploy` takes it: a dynamic batch, run with other batches by ONNX Runtime;
 - **ONNX, dynamo**: `deploying.to_onnx(dynamo=True)`, made of `torch.export`'s program, run in the same way;
 - **torch.export**: `deploying.to_program`, a dynamic batch, run with other batches;
-- **AOTInductor**: a library that is compiled of that program, loaded and run with other batches;
+- **AOTInductor**: a library of such a program, folded and with constant weights as `deploy` has it, run with other batches;
 - **any size**: `deploying.to_program(sizes=True)`: batch, height and width are open, run with others of each;
 - **torch.compile**: `fullgraph=True`, outputs and gradients.
 
