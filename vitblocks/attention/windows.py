@@ -107,7 +107,7 @@ class Partition:
 
     def join(self, windows: Tensor, grid: Grid) -> Tensor:
         """Windows ``(B, G, n, C)`` as patches ``(B, H*W, C)``: the inverse of :meth:`split`."""
-        return _crop(self._scatter(windows, grid), grid)
+        return _crop(self._scatter(windows, grid), grid, self.padded(grid))
 
     def _gather(self, image: Tensor, grid: Grid) -> Tensor:
         """A padded map ``(B, H', W', C)`` by the pattern."""
@@ -147,9 +147,12 @@ def _pad(patches: Tensor, grid: Grid, padded: tuple[int, int]) -> Tensor:
     return F.pad(image, (0, 0, 0, padded[1] - width, 0, padded[0] - height))
 
 
-def _crop(image: Tensor, grid: Grid) -> Tensor:
-    """The patches of a map ``(B, H', W', C)`` that lie on the grid."""
-    return rearrange(image[:, : grid[0], : grid[1]], "b h w c -> b (h w) c")
+def _crop(image: Tensor, grid: Grid, padded: tuple[int, int]) -> Tensor:
+    """A padded map ``(B, H', W', C)`` without its padding, as patches."""
+    height, width = grid
+    if padded != (height, width):
+        image = image[:, :height, :width]
+    return rearrange(image, "b h w c -> b (h w) c")
 
 
 def padding_labels(grid: Grid, padded: tuple[int, int], device: torch.device | None) -> Tensor:
@@ -228,7 +231,7 @@ class ShiftedWindows(Windows):
         return self._gather(image, grid)
 
     def join(self, windows: Tensor, grid: Grid) -> Tensor:
-        return _crop(self._scatter(windows, grid).roll(self.offsets(grid), (1, 2)), grid)
+        return _crop(self._scatter(windows, grid).roll(self.offsets(grid), (1, 2)), grid, self.padded(grid))
 
     def labels(self, grid: Grid, device: torch.device | None = None) -> Tensor | None:
         (height, width), (down, right) = self.padded(grid), self.offsets(grid)
