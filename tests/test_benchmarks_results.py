@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.results import PAGE, cpu, gpu, means, picture_of_gpu, tables
+from benchmarks.results import CPU, PAGE, cpu, gpu, means, picture_of_gpu, tables
 
 
 def test_the_page_has_the_means_of_the_tables() -> None:
@@ -13,8 +13,7 @@ def test_every_number_is_read() -> None:
     root = PAGE.parent / "results"
     named = {heads[0]: rows for _, heads, rows in tables(root / "cpu.md")}
     for name, found in cpu().items():
-        rows = named["two threads" if name.startswith("two") else "model / peer"]
-        assert len(found) >= len(rows) - 1  # one is not measured
+        assert len(found) >= len(named[CPU[name][0]]) - 1  # one is not measured
     assert {len(found) for found in gpu().values()} == {12, 11, 3}  # timm's DINOv3 cannot be recorded
 
 
