@@ -18,7 +18,7 @@ def check(path: str) -> int:
     """Check one file and print what came of it: the exit code."""
     try:
         case = Case.read(path)
-        found = errors(case, build(case))
+        found = dict(errors(case, build(case)))
     except (OSError, NotACaseError, NoBuilderError, ConfigError) as error:
         print(f"{path}: {error}" if isinstance(error, ConfigError) else error, file=sys.stderr)
         return 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
@@ -137,12 +137,11 @@ def config_of(case: Case) -> Config:
     return Config(case.config, tuple(case.raw.get("input", ())), shapes=shapes)
 
 
-def build(case: Case, state: Mapping[str, Tensor] | None = None) -> nn.Module:
-    """Our model of a case in float64 and eval mode, with the case's weights (or ``state``) loaded strictly.
+def fresh(case: Case) -> tuple[nn.Module, str | KeyMap]:
+    """Our model of a case in float64 and eval mode with weights of its own, and the key map of the case's.
 
     Raises:
         ConfigError: the builder lacks a key of ``config``, does not know one, or cannot honour one.
-        ValueError: the weights are not exactly the model's.
     """
     builder = find_builder(case)
     config = config_of(case)
@@ -151,9 +150,18 @@ def build(case: Case, state: Mapping[str, Tensor] | None = None) -> nn.Module:
     for setting in builder.settings:
         config.get(setting)
     config.finish()
-    model = model.double().eval()
-    state = case.state if state is None else state
-    if state:
+    return model.double().eval(), key_map
+
+
+def build(case: Case) -> nn.Module:
+    """Our model of a case with the case's weights, loaded strictly.
+
+    Raises:
+        ConfigError: as :func:`fresh`.
+        ValueError: the weights are not exactly the model's.
+    """
+    model, key_map = fresh(case)
+    if state := case.state:
         load(model, state, layout=key_map)
     return model.eval()
 
@@ -171,8 +179,8 @@ def error(actual: Tensor, expected: Tensor) -> float:
 
 
 @torch.no_grad()
-def errors(case: Case, model: nn.Module) -> dict[str, float]:
-    """The error of every output of the case.
+def errors(case: Case, model: nn.Module) -> Iterator[tuple[str, float]]:
+    """Every output of the case and its error, computed as it is asked for.
 
     Raises:
         NoBuilderError: nobody has said how to compute an output.
@@ -181,7 +189,9 @@ def errors(case: Case, model: nn.Module) -> dict[str, float]:
     how = {name: builder.output(name) for name in expected}
     if unknown := [name for name, output in how.items() if output is None]:
         raise NoBuilderError(f"no way to compute the outputs {unknown} of case {case.name}")
-    return {name: error(output(model, case), expected[name]) for name, output in how.items() if output is not None}
+    for name, output in how.items():
+        if output is not None:
+            yield name, error(output(model, case), expected[name])
 
 
 def tolerance(case: Case, output: str) -> float:

@@ -30,7 +30,7 @@ def row(path: str) -> str:
         ValueError: an error is above its tolerance, so that the page would claim what is not so.
     """
     case = Case.read(path)
-    found = errors(case, build(case))
+    found = dict(errors(case, build(case)))
     for name, size in found.items():
         if not size <= tolerance(case, name):
             raise ValueError(f"{case.name}: {name} is off by {size:.1e}")
