@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,20 +11,18 @@ import torch
 import typer
 
 from ..extras import needed
-from ..train import PRESETS, Bar, Recipe, Result, TensorBoard, evaluate as evaluated, fit, load_data
+from ..train import Bar, Recipe, Result, TensorBoard, evaluate as evaluated, fit, load_data
 from ..train.data.images import few
 from ..train.data.sources import Data
 from ..train.fitting import preprocessing_for
-from ..train.recipe import Objective
 from ..train.seeds import seed_of
+from . import flags
 from .output import Json, examples, say, table
 from .settings import Settings
 from .sources import SOURCE, model_from, options_of
 
-DATA = (
-    "digits, mnist5k, a folder with a folder for each class (or with train/ and val/ of that kind), hf:NAME, or as a stream stream:NAME or "
-    "stream:shards/*.tar"
-)
+OF_RECIPE = ("objective", "epochs", "batch", "lr", "seed")
+"""What of a recipe has a flag of its own."""
 
 
 def add(app: typer.Typer) -> None:
@@ -40,84 +39,42 @@ def add(app: typer.Typer) -> None:
 
 
 def train(
-    config: Annotated[
-        Path | None, typer.Argument(help="Settings in a file, JSON or TOML; flags say more.", show_default=False)
-    ] = None,
-    model: Annotated[str | None, typer.Option("--model", "-m", help=f"The model: {SOURCE}.")] = None,
-    data: Annotated[str | None, typer.Option("--data", "-d", help=f"The images: {DATA}.")] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", help="Folder of the run, which must hold none, but for --resume.")
-    ] = None,
-    preset_name: Annotated[
-        str | None, typer.Option("--preset", help=f"A published recipe: {', '.join(PRESETS)}.")
-    ] = None,
-    objective: Annotated[str | None, typer.Option(help=f"{', '.join(Objective.__args__)}.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the images.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Images of a step, over all processes.")] = None,
-    lr: Annotated[float | None, typer.Option(help="The highest learning rate.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of all that is drawn.")] = None,
-    setting: Annotated[
-        list[str] | None,
-        typer.Option("--set", "-s", help="Anything else of the recipe, key=value (see vitblocks.train.Recipe)."),
-    ] = None,
-    option: Annotated[
-        list[str] | None, typer.Option("--option", "-o", help="An argument of the model, key=value.")
-    ] = None,
-    pretrained: Annotated[
-        bool | None, typer.Option("--pretrained", help="Start a variant from its published weights.")
-    ] = None,
-    teacher: Annotated[
-        str | None, typer.Option(help="For distillation, a model as --model; timm:NAME is timm's, with weights.")
-    ] = None,
-    splits: Annotated[
-        str | None, typer.Option(help="Of hf:NAME, what to train on and what is held out: train,test.")
-    ] = None,
-    held_out: Annotated[
-        float | None, typer.Option(help="Share held out where the data has no part for it. [default: 0.2]")
-    ] = None,
-    split_seed: Annotated[int | None, typer.Option(help="Which images those are. [default: 0]")] = None,
-    labels: Annotated[int | None, typer.Option(help="Train on so many of the images only.")] = None,
-    images: Annotated[
-        int | None, typer.Option(min=1, help="How many images a stream has that does not say it.")
-    ] = None,
-    classes: Annotated[
-        int | None, typer.Option(min=2, help="How many classes a stream has that does not say it.")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(min=0, help="Processes that read images. [default: 0]")] = None,
-    keep: Annotated[int | None, typer.Option(min=1, help="Checkpoints that stay. [default: 2]")] = None,
-    save_every: Annotated[
-        int | None, typer.Option(min=1, help="Steps between checkpoints; an epoch if not given.")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --output.")] = False,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write for TensorBoard, too, to OUTPUT/tensorboard.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    context: typer.Context,
+    config: flags.Config = None,
+    model: flags.Model = None,
+    data: flags.Images = None,
+    output: flags.Output = None,
+    preset: flags.Preset = None,
+    objective: flags.ObjectiveName = None,
+    epochs: flags.Epochs = None,
+    batch: flags.BatchSize = None,
+    lr: flags.LearningRate = None,
+    seed: flags.Seed = None,
+    setting: flags.OfRecipe = None,
+    option: flags.OfModel = None,
+    pretrained: flags.Pretrained = None,
+    teacher: flags.Teacher = None,
+    splits: flags.Splits = None,
+    held_out: flags.HeldOut = None,
+    split_seed: flags.SplitSeed = None,
+    labels: flags.LabelCount = None,
+    images: flags.ImageCount = None,
+    classes: flags.ClassCount = None,
+    workers: flags.Workers = None,
+    keep: flags.Keep = None,
+    save_every: flags.SaveEvery = None,
+    resume: flags.Resume = False,
+    tensorboard: flags.ToTensorBoard = False,
+    quiet: flags.Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Train a model."""
-    known = {"objective": objective, "epochs": epochs, "batch": batch, "lr": lr, "seed": seed}
-    recipe = {name: value for name, value in known.items() if value is not None} | options_of(setting or [], "--set")
-    flags: dict[str, Any] = {
-        "model": model,
-        "data": data,
-        "output": None if output is None else str(output),
-        "preset": preset_name,
-        "recipe": recipe,
-        "model_options": options_of(option or [], "--option"),
-        "pretrained": pretrained,
-        "teacher": teacher,
-        "splits": splits,
-        "held_out": held_out,
-        "split_seed": split_seed,
-        "labels": labels,
-        "images": images,
-        "classes": classes,
-        "workers": workers,
-        "keep": keep,
-        "save_every": save_every,
-    }
-    settings = Settings.of(config, flags)
+    said = {**context.params, "output": None if output is None else str(output)}
+    recipe = {name: said[name] for name in OF_RECIPE if said[name] is not None}
+    given = {field.name: said[field.name] for field in fields(Settings) if field.name in said}
+    given["recipe"] = recipe | options_of(setting or [], "--set")
+    given["model_options"] = options_of(option or [], "--option")
+    settings = Settings.of(config, given)
     result = _trained(settings, resume, tensorboard, quiet)
     if int(os.environ.get("RANK", 0)) == 0:
         _report(settings, result, as_json)
@@ -211,7 +168,7 @@ def _report(settings: Settings, result: Result, as_json: bool) -> None:
 
 def evaluate(
     source: Annotated[str, typer.Argument(metavar="MODEL", help=f"The model: {SOURCE}.", show_default=False)],
-    data: Annotated[str, typer.Option("--data", "-d", help=f"The images: {DATA}.")],
+    data: Annotated[str, typer.Option("--data", "-d", help=f"The images: {flags.DATA}.")],
     splits: Annotated[str | None, typer.Option(help="Of hf:NAME, two names; the second is what is asked.")] = None,
     held_out: Annotated[float, typer.Option(help="Share held out, as in training.")] = 0.2,
     split_seed: Annotated[int, typer.Option(help="Which images those are, as in training.")] = 0,
