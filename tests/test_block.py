@@ -14,18 +14,13 @@ from vitblocks.feedforward import Mlp
 from vitblocks.norm import RMSNorm
 from vitblocks.residual import Residual
 
+from .zoo.common import stirred
+
 DIM, GRID = 8, (2, 3)
 
 
 def parts() -> dict[str, Any]:
     return {"dim": DIM, "attn": GlobalAttention(DIM, 2), "mlp": Mlp(DIM)}
-
-
-def stirred(module: nn.Module) -> Any:
-    with torch.no_grad():
-        for parameter in module.double().eval().parameters():
-            parameter.add_(torch.randn_like(parameter), alpha=0.3)
-    return module
 
 
 def tokens() -> Tensor:

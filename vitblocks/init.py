@@ -15,6 +15,14 @@ def trunc_normal_linear(module: nn.Module, std: float = 0.02) -> None:
             nn.init.zeros_(module.bias)
 
 
+def xavier_linear(module: nn.Module) -> None:
+    """Linears: weights uniform by fan in and fan out, biases zero (Glorot and Bengio 2010, eq. 16; authors' of MAE)."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
 def fan_out_conv(module: nn.Module) -> None:
     """Convolutions: weights normal with variance ``2 / (kernel area * out channels / groups)``, biases zero (authors' of Twins, PVT)."""
     if isinstance(module, nn.Conv2d):

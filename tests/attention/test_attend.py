@@ -13,13 +13,7 @@ from vitblocks.attention.kernel import orthogonal_features
 from vitblocks.attention.talking_heads import HeadMix
 from vitblocks.zoo.ats_vit import SmoothedSoftmaxAttend
 
-HEADS = 3
-
-
-def qkv(*lead: int, n: int = 5, m: int = 7, d: int = 4, e: int = 4) -> tuple[Tensor, Tensor, Tensor]:
-    sizes = ((n, d), (m, d), (m, e))
-    q, k, v = (torch.randn(*lead, HEADS, *size, dtype=torch.float64) for size in sizes)
-    return q, k, v
+from .common import HEADS, qkv
 
 
 def softmax(x: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitblocks.attention import (
-    Attend,
     ClassAttention,
     ConvProjectionAttention,
     DilatedWindowAttention,
@@ -18,7 +17,6 @@ from vitblocks.attention import (
     LocalWindowAttention,
     ReAttention,
     ReducedAttention,
-    SelfAttention,
     SoftmaxAttend,
     TalkingHeadsAttention,
     WindowAttention,
@@ -26,6 +24,8 @@ from vitblocks.attention import (
 )
 from vitblocks.attention.base import merge_heads, split_heads
 from vitblocks.position import RelativeBias, Rotary2d
+
+from .common import Recorder
 
 DIM, HEADS, HEAD_DIM = 12, 3, 4
 
@@ -146,19 +146,6 @@ def test_positions_in_a_window_are_the_windows_own() -> None:
     x = tokens(24)
     crop = torch.tensor([3, 4, 5, 9, 10, 11])
     torch.testing.assert_close(attn(x, (4, 6))[:, crop], attn.mix(x[:, crop], (2, 3)))
-
-
-class Recorder:
-    """The logits that a module's Attend formed."""
-
-    def __init__(self, attn: SelfAttention) -> None:
-        self.logits: list[Tensor] = []
-        attn.attend.register_forward_pre_hook(self.record)
-
-    def record(self, attend: nn.Module, inputs: tuple[Any, ...]) -> None:
-        assert isinstance(attend, Attend)
-        q, k, _, bias = (*inputs, None)[:4]
-        self.logits.append(attend.logits(q, k, bias))
 
 
 @pytest.mark.parametrize("options", [{"position_bias": RelativeBias(HEADS, 2)}, {"rotary": Rotary2d(HEAD_DIM)}])

@@ -35,6 +35,13 @@ def randomised(module: nn.Module, seed: int = 1, noise: float = 0.1) -> nn.Modul
     return module.eval()
 
 
+def changed(module: Any, path: str, value: Any) -> nn.Module:
+    """The module with another value of one attribute, ``"blocks.0.attn.scale"``."""
+    owner, _, name = path.rpartition(".")
+    setattr(module.get_submodule(owner), name, value)
+    return module
+
+
 def check(case: Case, sizes: int = 1, idle: str | None = None) -> Any:
     """Adopted within the bound at ``sizes`` sizes at least; given back to the bit. Returns the model and the report.
 

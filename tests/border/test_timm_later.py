@@ -11,7 +11,7 @@ from torch import nn
 
 from vitblocks.border import adopt
 
-from .cases import check, randomised
+from .cases import changed, check, randomised
 
 timm = pytest.importorskip("timm")
 models = timm.models
@@ -103,12 +103,6 @@ def test_xcit(options: dict[str, Any]) -> None:
     check(lambda: xcit(**options), sizes=2)
     if "drop_path_rate" not in options:
         adopt(randomised(xcit(**options)), sizes=[(40, 52)])
-
-
-def changed(module: Any, path: str, value: Any) -> nn.Module:
-    owner, _, name = path.rpartition(".")
-    setattr(module.get_submodule(owner), name, value)
-    return module
 
 
 REFUSED = {

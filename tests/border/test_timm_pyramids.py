@@ -12,7 +12,7 @@ from torch import nn
 
 from vitblocks.border import adopt, release
 
-from .cases import check, randomised
+from .cases import changed, check, randomised
 
 timm = pytest.importorskip("timm")
 models = timm.models
@@ -213,12 +213,6 @@ def test_mobilevit(options: dict[str, Any]) -> None:
     model, _ = check(lambda: mobilevit(**options), sizes=2)
     adopt(randomised(mobilevit(**options)), sizes=[(70, 93)])
     assert model.head[0].p == options.get("drop_rate", 0)
-
-
-def changed(module: Any, path: str, value: Any) -> nn.Module:
-    owner, _, name = path.rpartition(".")
-    setattr(module.get_submodule(owner), name, value)
-    return module
 
 
 def cut(module: Any) -> nn.Module:

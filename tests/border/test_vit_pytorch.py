@@ -12,7 +12,7 @@ from torch import nn
 from vitblocks import ClassToken, SinePosition1d
 from vitblocks.border import adopt
 
-from .cases import check, randomised
+from .cases import changed, check, randomised
 
 pytest.importorskip("vit_pytorch")
 from vit_pytorch import SimpleViT, ViT
@@ -87,12 +87,6 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "CCT: no classes": (lambda: cct(num_classes=0), "num_classes = 0"),
     "CCT: an epsilon": (lambda: changed(cct(), "classifier.norm.eps", 1e-6), "classifier.norm = LayerNorm"),
 }
-
-
-def changed(module: Any, path: str, value: Any) -> nn.Module:
-    owner, _, name = path.rpartition(".")
-    setattr(module.get_submodule(owner), name, value)
-    return module
 
 
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")

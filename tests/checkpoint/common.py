@@ -1,9 +1,30 @@
-"""What tests of checkpoints ask of the states of models."""
+"""Models for tests of checkpoints, and what is asked of their states."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+
+from vitblocks import TwinsSVT, ViT
+
+
+def vit(**options: Any) -> ViT:
+    sizes = {"image_size": 8, "patch_size": 4, "num_classes": 3, "dim": 8, "depth": 2, "heads": 2, "mlp_dim": 16}
+    return ViT(**{**sizes, **options})
+
+
+def twins() -> TwinsSVT:
+    sizes: dict[str, int] = {}
+    for s, reduction in enumerate((4, 2, 1, 1), start=1):
+        sizes |= {f"s{s}_emb_dim": 8, f"s{s}_depth": 1, f"s{s}_global_k": reduction, f"s{s}_local_patch_size": 2}
+    return TwinsSVT(num_classes=3, heads=(2, 2, 2, 2), mlp_ratios=(1, 1, 1, 1), **sizes)
+
+
+def bits(model: nn.Module) -> dict[str, bytes]:
+    """Every number of a model, bit by bit."""
+    return {key: value.numpy().tobytes() for key, value in model.state_dict().items()}
 
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:

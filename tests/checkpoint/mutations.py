@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tests.checkpoint.common import bits
 from tests.zoo.tiny import TINY
 from vitblocks import GatedMlp, TalkingHeadsAttention, ViT, checkpoint as ck, swap, swap_attention
 from vitblocks.checkpoint.tensor_file import read_tensors, write_tensors
@@ -68,10 +69,6 @@ NONSENSE: list[Any] = [
     ),
     {"partial": {"name": "LayerNorm"}, "args": {"eps": "x"}},
 ]
-
-
-def bits(model: nn.Module) -> dict[str, bytes]:
-    return {key: value.numpy().tobytes() for key, value in model.state_dict().items()}
 
 
 def outcome(model: nn.Module, load: Callable[[], Any], finite: bool) -> str:

@@ -12,16 +12,10 @@ from vitblocks import (
     Mlp,
     PerToken,
     Stage,
-    TwinsSVT,
     checkpoint as ck,
 )
 
-
-def twins() -> TwinsSVT:
-    sizes: dict[str, int] = {}
-    for s, reduction in enumerate((4, 2, 1, 1), start=1):
-        sizes |= {f"s{s}_emb_dim": 8, f"s{s}_depth": 1, f"s{s}_global_k": reduction, f"s{s}_local_patch_size": 2}
-    return TwinsSVT(num_classes=3, heads=(2, 2, 2, 2), mlp_ratios=(1, 1, 1, 1), **sizes)
+from .common import twins
 
 
 def test_addresses_do_not_depend_on_list_positions() -> None:

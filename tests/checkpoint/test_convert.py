@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
 import torch
@@ -18,30 +18,17 @@ from vitblocks import (
     Model,
     RelativeBias,
     Stage,
-    TwinsSVT,
     ViT,
     checkpoint as ck,
 )
 from vitblocks.position import resize_table, resize_table_as_dino, resize_table_as_timm
 from vitblocks.position.resize import Resize
 
-from .common import assert_same_state, snapshot
-
-
-def vit(**options: Any) -> ViT:
-    sizes = {"image_size": 8, "patch_size": 4, "num_classes": 3, "dim": 8, "depth": 2, "heads": 2, "mlp_dim": 16}
-    return ViT(**{**sizes, **options})
+from .common import assert_same_state, snapshot, twins, vit
 
 
 def cait() -> CaiT:
     return CaiT(image_size=8, patch_size=4, num_classes=3, dim=8, depth=2, cls_depth=1, heads=2, mlp_dim=16)
-
-
-def twins() -> TwinsSVT:
-    sizes: dict[str, int] = {}
-    for s, reduction in enumerate((4, 2, 1, 1), start=1):
-        sizes |= {f"s{s}_emb_dim": 8, f"s{s}_depth": 1, f"s{s}_global_k": reduction, f"s{s}_local_patch_size": 2}
-    return TwinsSVT(num_classes=3, heads=(2, 2, 2, 2), mlp_ratios=(1, 1, 1, 1), **sizes)
 
 
 # Loading

@@ -10,20 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vitblocks import ViT, checkpoint as ck
+from vitblocks import checkpoint as ck
 from vitblocks.checkpoint.tensor_file import write_tensors
 
+from .common import bits, vit
+
 State: TypeAlias = Mapping[str, Any]
-
-
-def vit(**options: Any) -> ViT:
-    sizes = {"image_size": 8, "patch_size": 4, "num_classes": 3, "dim": 8, "depth": 2, "heads": 2, "mlp_dim": 16}
-    return ViT(**{**sizes, **options})
-
-
-def bits(model: nn.Module) -> dict[str, bytes]:
-    """Every number of a model, bit by bit."""
-    return {key: value.numpy().tobytes() for key, value in model.state_dict().items()}
 
 
 def under(prefix: str, state: State) -> dict[str, Any]:

@@ -5,12 +5,21 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import einops
 import torch
 from torch import Tensor, nn
 
 from vitblocks import CrossViT, Model
+
+
+def stirred(module: nn.Module) -> Any:
+    """In float64 and evaluation, with every parameter another than the one it began with."""
+    with torch.no_grad():
+        for parameter in module.double().eval().parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.3)
+    return module
 
 
 def check_model(

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from vitblocks.attention import SoftmaxAttend
 from vitblocks.zoo.ats_vit import SmoothedSoftmaxAttend
 
-HEADS = 3
-
-
-def qkv(*lead: int, n: int = 5, m: int = 7, d: int = 4, e: int = 4) -> tuple[Tensor, Tensor, Tensor]:
-    sizes = ((n, d), (m, d), (m, e))
-    q, k, v = (torch.randn(*lead, HEADS, *size, dtype=torch.float64) for size in sizes)
-    return q, k, v
+from ..attention.common import HEADS, qkv
 
 
 def test_smoothed_softmax_keeps_a_little_weight_for_every_key() -> None:

@@ -5,24 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vitblocks.attention import GlobalAttention
 from vitblocks.feedforward import Mlp
 from vitblocks.zoo.cct import CompactBlock
+
+from .common import stirred
 
 DIM, GRID = 8, (2, 3)
 
 
 def parts() -> dict[str, Any]:
     return {"dim": DIM, "attn": GlobalAttention(DIM, 2), "mlp": Mlp(DIM)}
-
-
-def stirred(module: nn.Module) -> Any:
-    with torch.no_grad():
-        for parameter in module.double().eval().parameters():
-            parameter.add_(torch.randn_like(parameter), alpha=0.3)
-    return module
 
 
 def tokens() -> Tensor:

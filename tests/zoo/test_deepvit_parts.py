@@ -6,24 +6,19 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vitblocks.attention import GlobalAttention
 from vitblocks.feedforward import Mlp
 from vitblocks.zoo.deepvit import PatchStem, RescaledBlock
+
+from .common import stirred
 
 DIM, GRID = 8, (2, 3)
 
 
 def parts() -> dict[str, Any]:
     return {"dim": DIM, "attn": GlobalAttention(DIM, 2), "mlp": Mlp(DIM)}
-
-
-def stirred(module: nn.Module) -> Any:
-    with torch.no_grad():
-        for parameter in module.double().eval().parameters():
-            parameter.add_(torch.randn_like(parameter), alpha=0.3)
-    return module
 
 
 def tokens() -> Tensor:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from vitblocks.attention import (
     GlobalAttention,
@@ -18,18 +16,13 @@ from vitblocks.feedforward import Mlp
 from vitblocks.residual import Residual
 from vitblocks.zoo.mobile_vit import ConvFusion, Interleaved, ResizeToMultiple
 
+from .common import stirred
+
 DIM, HEADS, HEAD_DIM = 12, 3, 4
 
 
 def tokens(count: int, batch: int = 2) -> Tensor:
     return torch.randn(batch, count, DIM, dtype=torch.float64)
-
-
-def stirred(module: nn.Module) -> Any:
-    with torch.no_grad():
-        for parameter in module.double().eval().parameters():
-            parameter.add_(torch.randn_like(parameter), alpha=0.3)
-    return module
 
 
 def test_interleaved_layers_run_on_strided_slices() -> None:

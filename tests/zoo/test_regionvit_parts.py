@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitblocks import PEG, ConvDownsample, ConvEmbed
-from vitblocks.attention import (
-    Attend,
-    SelfAttention,
-)
 from vitblocks.position import RelativeBias
 from vitblocks.zoo.regionvit import DownsampleBothMaps, OnBothMaps, RegionalAttention, RegionalEmbed
+
+from ..attention.common import Recorder
 
 DIM, HEADS, HEAD_DIM = 12, 3, 4
 
 
 def tokens(count: int, batch: int = 2) -> Tensor:
     return torch.randn(batch, count, DIM, dtype=torch.float64)
-
-
-class Recorder:
-    """The logits that a module's Attend formed."""
-
-    def __init__(self, attn: SelfAttention) -> None:
-        self.logits: list[Tensor] = []
-        attn.attend.register_forward_pre_hook(self.record)
-
-    def record(self, attend: nn.Module, inputs: tuple[Any, ...]) -> None:
-        assert isinstance(attend, Attend)
-        q, k, _, bias = (*inputs, None)[:4]
-        self.logits.append(attend.logits(q, k, bias))
 
 
 @pytest.mark.parametrize("grid", [(4, 6), (5, 4)])

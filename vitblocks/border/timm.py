@@ -188,11 +188,11 @@ def classifier_head(module: Any, *, dropout: bool = False) -> int:
     return head(theirs, "fc")
 
 
-def refuse_batch_norms(module: nn.Module, eps: float = 1e-5, momentum: float = 0.1) -> None:
-    """Refuse BatchNorms of another epsilon or momentum, or without running statistics."""
+def refuse_batch_norms(module: nn.Module) -> None:
+    """Refuse BatchNorms of another epsilon or momentum than PyTorch's own, or without running statistics."""
     for name, norm in module.named_modules():
         if isinstance(norm, (nn.BatchNorm1d, nn.BatchNorm2d)):
-            same = (norm.eps, norm.momentum) == (eps, momentum) and norm.track_running_stats and norm.affine
+            same = (norm.eps, norm.momentum) == (1e-5, 0.1) and norm.track_running_stats and norm.affine
             refuse_unless(same, module, name, norm)
 
 

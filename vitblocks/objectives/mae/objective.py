@@ -14,6 +14,7 @@ from ...checks import check_batch, check_image
 from ...embed.adaptors import check_patches
 from ...feedforward import Activation, Mlp
 from ...grid import Grid, split_prefix
+from ...init import xavier_linear
 from ...model import Stage
 from ...norm import LayerNorm, NormFactory, at_least_float32
 from ...position import SinePosition2d
@@ -111,7 +112,7 @@ class MAE(Pretrained, nn.Module):
         self.to_pixels = nn.Linear(decoder_dim, self.patch_size[0] * self.patch_size[1] * channels)
         nn.init.normal_(self.mask_token, std=0.02)
         for module in (self.decoder_embed, self.decoder, self.to_pixels):
-            module.apply(_xavier_linear)
+            module.apply(xavier_linear)
 
     def split(self) -> tuple[int, tuple[int, int]]:
         """The number of the stage before which tokens are dropped, which the encoder gets for it, and the pixels of what is dropped."""
@@ -291,10 +292,3 @@ class MAE(Pretrained, nn.Module):
 def _mean_and_deviation(pixels: Tensor) -> tuple[Tensor, Tensor]:
     """Of each patch; the variance is the unbiased one, as in the authors' code."""
     return pixels.mean(dim=2, keepdim=True), (pixels.var(dim=2, keepdim=True) + 1e-6).sqrt()
-
-
-def _xavier_linear(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        nn.init.xavier_uniform_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

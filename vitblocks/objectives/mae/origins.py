@@ -55,27 +55,28 @@ def with_position_of_class(model: Any) -> nn.Module:
     return found
 
 
-def _noise(images: Tensor, patch_size: tuple[int, int]) -> Tensor:
-    """The same for both, so that they hide the same patches."""
+def noise_of(images: Tensor, patch_size: tuple[int, int]) -> Tensor:
+    """The same for theirs and ours, so that they hide the same patches: ``(B, patches)``."""
     places = (images.shape[2] // patch_size[0]) * (images.shape[3] // patch_size[1])
     generator = torch.Generator("cpu").manual_seed(0)
     return torch.rand(len(images), places, generator=generator, device="cpu").to(images.device)
 
 
-def _together(pixels: Tensor, loss: Tensor) -> Tensor:
+def together(pixels: Tensor, loss: Tensor) -> Tensor:
+    """All predicted pixels of each image, and the loss."""
     return torch.cat([pixels.flatten(1), loss.expand(len(pixels), 1)], dim=1)
 
 
 def _call(module: Any, images: Tensor) -> Tensor:
     """All predicted pixels, and the loss."""
-    noise = _noise(images, module.vit.embeddings.patch_embeddings.projection.kernel_size)
+    noise = noise_of(images, module.vit.embeddings.patch_embeddings.projection.kernel_size)
     output = module(images, noise=noise)
-    return _together(output.logits, output.loss)
+    return together(output.logits, output.loss)
 
 
 def _own(model: Any, images: Tensor) -> Tensor:
-    found = model(images, noise=_noise(images, model.patch_size), details=True)
-    return _together(patchify(found.reconstruction, model.patch_size), found.loss)
+    found = model(images, noise=noise_of(images, model.patch_size), details=True)
+    return together(patchify(found.reconstruction, model.patch_size), found.loss)
 
 
 ORIGINS: dict[str, Origin] = {

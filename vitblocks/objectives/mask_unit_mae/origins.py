@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ...border import Origin, activation_of, refuse_unless, timm
+from ..mae.origins import noise_of, together
 
 
 def read_hf(build: Callable[..., nn.Module], module: Any) -> nn.Module:
@@ -45,26 +45,20 @@ def _layer(module: nn.Module, name: str, theirs: Any) -> dict[str, Any]:
     }
 
 
-def _noise(images: Tensor, unit: tuple[int, ...]) -> Tensor:
-    """The same for both, so that they hide the same units."""
-    units = (images.shape[2] // unit[0]) * (images.shape[3] // unit[1])
-    generator = torch.Generator("cpu").manual_seed(0)
-    return torch.rand(len(images), units, generator=generator, device="cpu").to(images.device)
-
-
 def _call(module: Any, images: Tensor) -> Tensor:
     """All predicted pixels, and the loss."""
     sides = zip(module.config.masked_unit_size, module.config.patch_stride, strict=True)
-    output = module(images, noise=_noise(images, tuple(tokens * step for tokens, step in sides)))
+    height, width = (tokens * step for tokens, step in sides)
+    output = module(images, noise=noise_of(images, (height, width)))
     pixels = output.logits.unflatten(2, (-1, module.pred_stride**2)).transpose(2, 3)
-    return torch.cat([pixels.flatten(1), output.loss.expand(len(images), 1)], dim=1)
+    return together(pixels, output.loss)
 
 
 def _own(model: Any, images: Tensor) -> Tensor:
-    places = model.shuffle(images, noise=_noise(images, model.patch_size))
+    places = model.shuffle(images, noise=noise_of(images, model.patch_size))
     pixels = model.decode(model.encode(images, places), places, model.grid(images))
-    loss = model(images, noise=_noise(images, model.patch_size))
-    return torch.cat([pixels.flatten(1), loss.expand(len(images), 1)], dim=1)
+    loss = model(images, noise=noise_of(images, model.patch_size))
+    return together(pixels, loss)
 
 
 ORIGINS = {"transformers.models.hiera.modeling_hiera.HieraForPreTraining": Origin("hf", read_hf, _call, _own)}

@@ -29,9 +29,9 @@ WITH_PAIRS = Functions(
 """Theirs is one table with the three rows of prefix tokens at the end."""
 
 
-def own_bias(theirs: str, ours: str = "attn.position_bias", also: str = "") -> Rule:
+def own_bias(theirs: str, also: str = "") -> Rule:
     """The relative positions of a block."""
-    return Rule(theirs, (f"{ours}.patches.table", f"{ours}.pairs"), WITH_PAIRS, also=also)
+    return Rule(theirs, ("attn.position_bias.patches.table", "attn.position_bias.pairs"), WITH_PAIRS, also=also)
 
 
 def shared_bias(model: nn.Module, theirs: str, places: list[str], also: str = "") -> tuple[Rule, ...]:

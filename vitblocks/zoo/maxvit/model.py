@@ -17,7 +17,7 @@ from ...embed.inverted_residual import make_divisible
 from ...feedforward import Activation, Mlp, TanhGELU
 from ...grid import Size, to_pair
 from ...head import linear_head
-from ...init import fan_out_conv
+from ...init import fan_out_conv, xavier_linear
 from ...model import Model, Stage
 from ...norm import NormFactory, layer_norm, map_layer_norm
 from ...pool import MeanPool
@@ -190,14 +190,6 @@ class MaxViT(Model):
         )
         self.apply(fan_out_conv)
         self.stages.apply(xavier_linear)
-
-
-def xavier_linear(module: nn.Module) -> None:
-    """Linears: weights uniform by fan in and fan out, biases zero."""
-    if isinstance(module, nn.Linear):
-        nn.init.xavier_uniform_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 _SIZES = {
