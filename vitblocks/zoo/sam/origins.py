@@ -21,7 +21,7 @@ def read_timm(build: Callable[..., Model], module: Any) -> Model:
     for name in ("norm_pre", "patch_drop"):
         timm.refuse_identity(module, name, getattr(module, name))
     blocks = timm.named("blocks", module.blocks)
-    settings = timm.alike(module, blocks, _timm_block)
+    settings = timm.alike(module, blocks, timm.block)
     for name, block in blocks.items():
         refuse_unless(block.attn.rope is None, module, f"rope of {name}", block.attn.rope)
     settings.pop("head_dim")
@@ -41,10 +41,6 @@ def read_timm(build: Callable[..., Model], module: Any) -> Model:
         positions=module.pos_embed is not None,
         resize=resize_table_as_timm,
     )
-
-
-def _timm_block(module: nn.Module, name: str, theirs: Any) -> dict[str, Any]:
-    return timm.block(module, name, theirs)
 
 
 def _windows(module: nn.Module, blocks: Mapping[str, Any]) -> dict[str, Any]:
