@@ -204,7 +204,7 @@ def _each(check: Check, name: str, value: object) -> None:
 
 def tracing() -> bool:
     """Whether ``torch.jit.trace`` runs, or the ONNX exporter that is built on it: sizes are tensors there."""
-    return torch.jit.is_tracing()  # type: ignore[attr-defined]
+    return torch.jit.is_tracing()  # type: ignore[attr-defined]  # public by its documentation
 
 
 def check_grid(grid: object) -> None:

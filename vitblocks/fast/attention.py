@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from .conditions import tracing
+from ..checks import tracing
 from .extend import Extension, extend, retract, split
 from .measure import GAIN, Work, gain
 from .report import Report

@@ -8,6 +8,7 @@ import torch
 import torch.autograd.forward_ad as forward_ad
 from torch import Tensor
 
+from ..checks import tracing
 from .private import find
 
 _CAST = (torch.float32, torch.bfloat16, torch.float16)
@@ -24,11 +25,6 @@ def product_dtype(x: Tensor, weight: Tensor) -> torch.dtype | None:
     if torch.is_autocast_enabled("cpu"):
         return torch.get_autocast_dtype("cpu") if x.dtype in _CAST and weight.dtype in _CAST else None
     return x.dtype if weight.dtype is x.dtype else None
-
-
-def tracing() -> bool:
-    """Whether ``torch.jit`` is tracing."""
-    return torch.jit.is_tracing()  # type: ignore[attr-defined]  # public by its documentation
 
 
 def untransformed() -> bool:

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .conditions import NEEDED, forward_mode, product_dtype, tracing, untransformed
+from ..checks import tracing
+from .conditions import NEEDED, forward_mode, product_dtype, untransformed
 from .extend import exchange, split
 from .measure import GAIN, Work, gain
 from .private import missing

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from ..checks import tracing
 from .extend import Extension, extend, retract, split
 from .report import Report
 
@@ -100,7 +101,7 @@ class Graphed(Extension):
 
 
 def _recordable(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    if module.training or torch.is_grad_enabled() or kwargs or torch.jit.is_tracing():  # type: ignore[attr-defined]
+    if module.training or torch.is_grad_enabled() or kwargs or tracing():
         return False
     tensors = bool(args) and all(isinstance(x, Tensor) and x.is_cuda for x in args)
     return tensors and not torch.cuda.is_current_stream_capturing()

@@ -19,6 +19,7 @@ from ..attention import Attend, Attention
 from ..contract import gives_pair
 from ..folding.declared import declared
 from ..model import Stage
+from ..recipe.tree import join
 from ..residual import Shortcut
 from .frames import named_parts, path
 
@@ -77,16 +78,16 @@ def _sites_of(name: str, module: nn.Module, parts: Mapping[str, nn.Module], is_b
         owner = _owner(name, parts)
         for word in OF_ATTEND:
             if word != "logits" or declared(module, "weighs_logits"):
-                yield Site(_join(owner, word), word, owner, name)
+                yield Site(join(owner, word), word, owner, name)
     if isinstance(module, Attention) and (module.is_layer or gives_pair(module)):
         outer = parts.get(path(name)[-2]) if name else None
         bypassed = outer is not None and declared(outer, "calls_parts_of") == name.rpartition(".")[2]
-        yield Site(_join(name, "out"), "out", name, _join(name, "dropout") if bypassed else name)
+        yield Site(join(name, "out"), "out", name, join(name, "dropout") if bypassed else name)
     reader = declared(module, "hidden_into")
     if reader is not None:
-        yield Site(_join(name, "hidden"), "hidden", name, _join(name, reader))
+        yield Site(join(name, "hidden"), "hidden", name, join(name, reader))
     if is_block or any(isinstance(child, Shortcut) for child in module.children()):
-        yield Site(_join(name, "residual"), "residual", name, name)
+        yield Site(join(name, "residual"), "residual", name, name)
 
 
 def _owner(name: str, parts: Mapping[str, nn.Module]) -> str:
@@ -98,10 +99,6 @@ def _owner(name: str, parts: Mapping[str, nn.Module]) -> str:
     return outer if len(attends) == 1 else name
 
 
-def _join(owner: str, word: str) -> str:
-    return f"{owner}.{word}" if owner else word
-
-
 def named_blocks(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """The blocks of a model with their names, in order: its own, else those of all stages inside, else what holds an attention."""
     own = getattr(model, "blocks", None)
@@ -110,7 +107,7 @@ def named_blocks(model: nn.Module) -> list[tuple[str, nn.Module]]:
     parts = named_parts(model)
     stages = [(name, module) for name, module in parts.items() if isinstance(module, Stage)]
     if stages:
-        return [(_join(outer, name), block) for outer, stage in stages for name, block in stage.blocks()]
+        return [(join(outer, name), block) for outer, stage in stages for name, block in stage.blocks()]
     return [
         (name, module)
         for name, module in parts.items()

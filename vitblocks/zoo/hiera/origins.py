@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from ...border import Origin, activation_of, refuse_unless, timm, transformers
 from ...position import resize_table
@@ -147,26 +147,10 @@ def _hf_layer(module: nn.Module, name: str, theirs: Any) -> dict[str, Any]:
     return {"norm": timm.same_norm(module, norms), "activation": activation_of(theirs.mlp.activation_fn)}
 
 
-def _pooled(module: Any, images: Tensor) -> Tensor:
-    """What a base model pools, with positions interpolated for images that it is not made for."""
-    found: Tensor = module(images, **_interpolated(module, images)).pooler_output
-    return found
-
-
-def _logits(module: Any, images: Tensor) -> Tensor:
-    found: Tensor = module(images, **_interpolated(module, images)).logits
-    return found
-
-
-def _interpolated(module: Any, images: Tensor) -> dict[str, bool]:
-    native = tuple(module.config.image_size) == tuple(images.shape[-2:])
-    return {} if native else {"interpolate_pos_encoding": True}
-
-
 _HF = "transformers.models.hiera.modeling_hiera"
 
 ORIGINS = {
     "timm.models.hiera.Hiera": Origin("timm", read_timm),
-    f"{_HF}.HieraModel": Origin(hf_named(""), read_hf, _pooled),
-    f"{_HF}.HieraForImageClassification": Origin(hf_named("hiera."), read_hf, _logits),
+    f"{_HF}.HieraModel": Origin(hf_named(""), read_hf, transformers.mean_features_of_any_size),
+    f"{_HF}.HieraForImageClassification": Origin(hf_named("hiera."), read_hf, transformers.logits_of_any_size),
 }
