@@ -15,8 +15,7 @@ from vitblocks import GridWindows, LogSpacedBias, MaxViT, layer_norm
 from vitblocks.attention import Windows
 from vitblocks.checkpoint import KeyMap
 from vitblocks.norm import map_layer_norm
-from vitblocks.zoo.maxvit import ConvNeXtBlock
-from vitblocks.zoo.maxvit.layouts import timm_with
+from vitblocks.zoo.maxvit import ConvNeXtBlock, layouts
 
 
 def conv_options(config: Config) -> dict[str, Any]:
@@ -139,7 +138,7 @@ def timm(config: Config) -> MaxViT:
 
 def key_map(config: Config) -> KeyMap:
     own = config["cfg"]["transformer_cfg"]
-    return timm_with(head_first=own["head_first"], mirror=own["rel_pos_type"] == "bias_tf")
+    return partial(layouts.timm, head_first=own["head_first"], mirror=own["rel_pos_type"] == "bias_tf")
 
 
 def corner(x: Tensor, grid: Any, like: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from einops import rearrange
@@ -114,11 +113,6 @@ def timm(model: MaxViT, *, head_first: bool | None = None, mirror: bool | None =
         Rule("head.pre_logits.fc.{p}", "pool.norm.1.{p}"),
         Rule("head.fc.{p}", "head.{p}"),
     )
-
-
-def timm_with(*, head_first: bool, mirror: bool) -> KeyMap:
-    """The layout with this order of heads and of offsets, whatever the padding is."""
-    return partial(timm, head_first=head_first, mirror=mirror)
 
 
 LAYOUTS: dict[str, KeyMap] = {"timm": timm}
