@@ -33,7 +33,8 @@ ARGUMENTS = re.compile(r'<dl>\n((?:<dd><em class="sig-param">.*</dd>\n)+)</dl>')
 
 NUMBERS = re.compile(r'<td class="text-right"><p>.*?</p></td>')
 RANGE = re.compile(r"\([^()<>]*\)")
-"""Least and most of a number in a table, which stay in one line."""
+UNIT = re.compile(r"(<td[^>]*><p>[\d.,]+) (\w{1,3}</p></td>)")
+"""Least and most of a number in a table, and its unit, stay in one line."""
 
 
 def kept_together(found: re.Match[str]) -> str:
@@ -52,7 +53,7 @@ def mend(app: Sphinx, error: Exception | None) -> None:
         mended = text
         for given, better in MENDED.items():
             mended = mended.replace(given, better)
-        mended = ARGUMENTS.sub(lines, BACK.sub(r"\1", NUMBERS.sub(kept_together, mended)))
+        mended = ARGUMENTS.sub(lines, BACK.sub(r"\1", UNIT.sub(r"\1&#160;\2", NUMBERS.sub(kept_together, mended))))
         if mended != text:
             path.write_text(mended)
 
