@@ -89,6 +89,26 @@ def test_saved_and_loaded(deployed: Deployed, images: Tensor, tmp_path: Path) ->
         assert sorted(path.name for path in folder.iterdir()) == ["deployed.json", "model.onnx"]
 
 
+def test_saved_where_one_stands(deployed: Deployed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    deployed.save(".")
+    assert sorted(path.name for path in Path().iterdir()) == ["deployed.json", "model.onnx"]
+
+
+@pytest.mark.parametrize("threads", [0, -1, True, 1.5, "2"])
+def test_threads_are_a_number(deployed: Deployed, tmp_path: Path, threads: Any) -> None:
+    deployed.save(tmp_path / "folder")
+    with pytest.raises(ValueError, match="threads must be a number above 0"):
+        load(tmp_path / "folder", threads=threads)
+
+
+def test_a_file_that_the_runtime_cannot_open(deployed: Deployed, images: Tensor, tmp_path: Path) -> None:
+    deployed.save(tmp_path / "folder")
+    (tmp_path / "folder" / "model.onnx").write_bytes(b"rubbish")
+    with pytest.raises(ValueError, match=r"onnxruntime cannot open .*model\.onnx"):
+        load(tmp_path / "folder")(images)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -150,6 +170,16 @@ def test_other_batches_are_compared_too(images: Tensor) -> None:
         deploy(KeepsTheBatch(), images, "onnxruntime")
 
 
+class TakesThree(nn.Module):
+    def forward(self, image: Tensor) -> Tensor:
+        return image.unflatten(0, (3, 1)).mean(dim=(3, 4))
+
+
+def test_a_model_of_one_batch_is_refused(images: Tensor) -> None:
+    with pytest.raises(ValueError, match="model must take batches of every size, of 4 images it says RuntimeError"):
+        deploy(TakesThree(), images, "onnxruntime")
+
+
 def test_best_measures_what_is_there(images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxruntime")
     without(monkeypatch, "openvino")
@@ -196,6 +226,26 @@ def test_a_missing_extra_is_named(
         ({"sample": torch.zeros(3, SIZE, SIZE)}, ValueError, r"sample must be \(batch, C, H, W\)"),
         ({"runtime": "tensorrt"}, ValueError, "runtime must be 'best', or one or several of"),
         ({"runtime": []}, ValueError, "runtime must be 'best'"),
+        ({"runtime": 3}, ValueError, "runtime must be 'best'"),
+        ({"runtime": [["onnxruntime"]]}, ValueError, "runtime must be 'best'"),
+        ({"dtype": []}, ValueError, "dtype must be torch.float32 or torch.bfloat16"),
+        ({"outputs": None}, ValueError, "outputs must be some of"),
+        ({"outputs": [["attention"]]}, ValueError, "outputs must be some of"),
+        ({"outputs": ["logits"]}, ValueError, r"outputs must be some of \['attention', 'features'\], got \['logits'\]"),
+        (
+            {"model": nn.Conv2d(3, 4, 1), "outputs": ["features"]},
+            ValueError,
+            "outputs cannot have 'features'.*Conv2d has",
+        ),
+        ({"bound": "1"}, TypeError, "bound must be a number"),
+        ({"bound": -1.0}, ValueError, "bound must be at least 0"),
+        ({"sample": torch.zeros(1, 3, SIZE, SIZE, device="meta")}, ValueError, "sample must lie on the CPU"),
+        (
+            {"model": nn.Conv2d(3, 4, 1, device="meta")},
+            ValueError,
+            "model must lie on the CPU, got model.weight on meta",
+        ),
+        ({"model": torch.compile(nn.Conv2d(3, 4, 1))}, TypeError, "model must not be compiled"),
         ({"dtype": torch.float16}, ValueError, "dtype must be torch.float32 or torch.bfloat16"),
         ({"dtype": torch.bfloat16}, ValueError, "dtype must be torch.float32 for onnxruntime"),
         ({"int8": torch.zeros(2, 3, 8, 8)}, ValueError, "int8 must be images of the sample's size"),

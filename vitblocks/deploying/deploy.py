@@ -12,15 +12,18 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from ..checks import check_not_negative, check_some
 from ..extras import missing
 from ..folding import FoldReport, fold
 from ..folding.report import relative_error
+from ..model import Stage
 from .deployed import DTYPES, Deployed
+from .exporting import check_exported, check_images
 from .measuring import process_milliseconds
 from .outputs import EXTRA, OUTPUT, WithOutputs
 from .report import DeployReport
 from .runtime import RUNTIMES
-from .settings import Settings
+from .settings import Settings, check_threads
 
 RuntimeName: TypeAlias = Literal["openvino", "onnxruntime", "aot_inductor", "compile", "best"]
 Extra: TypeAlias = Literal["attention", "features"]
@@ -67,7 +70,7 @@ def deploy(
         ModuleNotFoundError: a runtime that was named is not installed; the message says which extra it comes with.
         RuntimeError: the outputs are off by more than the bound, or of several runtimes none will do.
     """
-    _check(model, sample, dtype, int8, outputs, threads)
+    _check(model, sample, dtype, int8, outputs, bound, threads)
     names = _names(runtime)
     plain = deepcopy(model).eval().float()
     sample = sample.detach().float().contiguous()
@@ -80,8 +83,10 @@ def deploy(
         int8 is not None,
         None if int8 is None else int8.detach().float().contiguous(),
     )
+    if "features" in outputs and not any(isinstance(module, Stage) for module in plain.modules()):
+        raise ValueError(f"outputs cannot have 'features', those of stages: {type(model).__name__} has no Stage")
     if outputs:
-        plain, folded = WithOutputs(plain, outputs), WithOutputs(folded, outputs)
+        plain, folded = WithOutputs(plain, outputs).eval(), WithOutputs(folded, outputs).eval()
         with torch.no_grad():
             settings = replace(settings, names=tuple(plain.named(sample)))
     limit = (BOUNDS[dtype] if int8 is None else max(INT8_BOUND, BOUNDS[dtype])) if bound is None else bound
@@ -99,7 +104,7 @@ class _Job:
         # A batch of another size, too: an exporter may have kept the one of the sample.
         self.batches = [sample, torch.cat([sample, sample[:1].flip(3)])]
         with torch.no_grad():
-            self.right = [_tensors(plain(batch)) for batch in self.batches]
+            self.right = [_tensors(plain(sample)), _tensors(_of_another_size(plain, self.batches[1]))]
 
     def build(self, name: str) -> Deployed:
         runtime, settings = RUNTIMES[name], self.settings
@@ -154,13 +159,22 @@ def _best(job: _Job, names: Sequence[str]) -> Deployed:
     return best
 
 
-def _names(runtime: RuntimeName | Sequence[RuntimeName]) -> list[str]:
-    names: list[str] = [runtime] if isinstance(runtime, str) else [*runtime]
-    if names == ["best"]:
-        names = list(RUNTIMES)
-    if not names or any(name not in RUNTIMES for name in names):
+def _names(runtime: object) -> list[str]:
+    if runtime == "best":
+        return list(RUNTIMES)
+    names = [runtime] if isinstance(runtime, str) else list(runtime) if isinstance(runtime, Collection) else []
+    if not names or any(name not in list(RUNTIMES) for name in names):
         raise ValueError(f"runtime must be 'best', or one or several of {list(RUNTIMES)}, got {runtime!r}")
     return names
+
+
+def _of_another_size(model: nn.Module, batch: Tensor) -> object:
+    try:
+        return model(batch)
+    except Exception as error:  # whatever a module of anybody's raises
+        raise ValueError(
+            f"model must take batches of every size, of {len(batch)} images it says {type(error).__name__}: {error}"
+        ) from error
 
 
 def _tensors(output: object) -> list[Tensor]:
@@ -172,24 +186,31 @@ def _tensors(output: object) -> list[Tensor]:
 
 
 def _check(
-    model: object, sample: object, dtype: object, int8: object, outputs: Collection[str], threads: int | None
+    model: object,
+    sample: object,
+    dtype: object,
+    int8: object,
+    outputs: object,
+    bound: object,
+    threads: int | None,
 ) -> None:
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a module, got {type(model).__name__}")
-    for name, images in (("sample", sample), ("int8", int8)):
-        if name == "int8" and images is None:
-            continue
-        if not isinstance(images, Tensor) or not images.is_floating_point():
-            raise TypeError(f"{name} must be a tensor of floats, got {getattr(images, 'dtype', type(images).__name__)}")
-        if images.dim() != 4 or not images.numel() or images.device.type != "cpu":
-            raise ValueError(
-                f"{name} must be (batch, C, H, W) on the CPU, got {tuple(images.shape)} on {images.device}"
-            )
+    check_exported(model, sample)
+    if int8 is not None:
+        check_images("int8", int8)
+    _check_places(model, sample=sample, int8=int8)
     if isinstance(int8, Tensor) and isinstance(sample, Tensor) and int8.shape[1:] != sample.shape[1:]:
         raise ValueError(f"int8 must be images of the sample's size {tuple(sample.shape[1:])}, got {tuple(int8.shape)}")
-    if dtype not in BOUNDS:
+    if dtype not in list(BOUNDS):
         raise ValueError(f"dtype must be torch.float32 or torch.bfloat16, got {dtype}")
-    if isinstance(outputs, str) or not set(outputs) <= set(EXTRA):
-        raise ValueError(f"outputs must be some of {list(EXTRA)}, got {outputs!r}")
-    if threads is not None and (type(threads) is not int or threads < 1):
-        raise ValueError(f"threads must be a number above 0, got {threads!r}")
+    check_some("outputs", outputs, EXTRA)
+    if bound is not None:
+        check_not_negative("bound", bound)
+    check_threads(threads)
+
+
+def _check_places(model: object, **images: object) -> None:
+    """Raise ValueError for what does not lie on the CPU, where runtimes run."""
+    tensors = {**images, **(model.state_dict(prefix="model.") if isinstance(model, nn.Module) else {})}
+    for name, tensor in tensors.items():
+        if isinstance(tensor, Tensor) and tensor.device.type != "cpu":
+            raise ValueError(f"{name.partition('.')[0]} must lie on the CPU, got {name} on {tensor.device}")

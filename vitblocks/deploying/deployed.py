@@ -17,7 +17,7 @@ from ..checkpoint.hub import read_json
 from .outputs import OUTPUT, Outputs, by_kind
 from .report import DeployReport
 from .runtime import RUNTIMES
-from .settings import Settings
+from .settings import Settings, check_threads
 
 FORMAT = "vitblocks deployed model"
 VERSION = 1
@@ -69,7 +69,7 @@ class Deployed:
         Raises:
             FileExistsError: there is something already.
         """
-        target = Path(folder)
+        target = Path(folder).absolute()
         empty = target.is_dir() and not any(target.iterdir())
         if target.exists() and not empty:
             raise FileExistsError(f"cannot save to {target}: there is something already")
@@ -81,10 +81,23 @@ class Deployed:
             (partial / METADATA).write_text(json.dumps(self._metadata(), indent=2) + "\n", encoding="utf-8")
             partial.chmod(0o755)
             if empty:
-                target.rmdir()
-            partial.rename(target)
+                self._fill(target, partial)
+            else:
+                partial.rename(target)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+    def _fill(self, target: Path, partial: Path) -> None:
+        """Move the files into a folder that is there, which may be the one that somebody stands in, the metadata last."""
+        names = [*RUNTIMES[self.report.runtime].FILES, METADATA]
+        try:
+            for name in names:
+                (partial / name).rename(target / name)
+            partial.rmdir()
+        except BaseException:
+            for name in names:
+                (target / name).unlink(missing_ok=True)
             raise
 
     def _metadata(self) -> dict[str, Any]:
@@ -115,6 +128,7 @@ def load(folder: str | os.PathLike[str], *, threads: int | None = None, run_code
         ValueError: what is there is no deployed model, or a runtime's whose files are code and ``run_code`` is not given.
         ModuleNotFoundError: the runtime is not installed; the message says which extra it comes with.
     """
+    check_threads(threads)
     path = Path(folder)
     settings, report = _read(read_json(path / METADATA), path / METADATA)
     runtime = RUNTIMES[report.runtime]

@@ -6,14 +6,17 @@ import io
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
+from ..checkpoint.wrapping import COMPILED
 from ..extras import needed
 
 INPUT, BATCH = "image", "batch"
@@ -28,7 +31,13 @@ def to_program(model: nn.Module, sample: Tensor, *, sizes: bool = False) -> Any:
         model: in evaluation mode.
         sample: images ``(B, C, H, W)``; of 2 or more, since a size of 1 would be kept for good.
         sizes: leave height and width open, too: then the program says itself which it takes. A model folded for one size has none.
+
+    Raises:
+        TypeError: ``model`` is no module, or ``sample`` no tensor of floats.
+        ValueError: ``model`` is in training mode, or ``sample`` is not as said above.
     """
+    check_exported(model, sample)
+    check_evaluation(model)
     dims: dict[int, Any] = {0: torch.export.Dim(BATCH, min=1)}
     if sizes:
         dims |= {2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}
@@ -55,8 +64,18 @@ def to_onnx(
             from what it gives.
 
     Raises:
+        TypeError: ``model`` is no module, or ``sample`` no tensor of floats.
+        ValueError: ``model`` is in training mode, ``sample`` is not as said above, or ``names`` are no names, or twice the same.
+        FileNotFoundError: there is no folder for the file.
         ModuleNotFoundError: ``dynamo`` without the extra ``onnx``.
     """
+    check_exported(model, sample)
+    check_evaluation(model)
+    named = not isinstance(names, str) and all(isinstance(name, str) and name for name in names)
+    if not named or not 0 < len(names) == len({*names} - {INPUT}):
+        raise ValueError(f"names must be those of the outputs, each another and none {INPUT!r}, got {names!r}")
+    if not Path(path).resolve().parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {Path(path).resolve().parent}")
     inputs, outputs = {INPUT: {0: BATCH}}, {name: {0: BATCH} for name in names}
     options: dict[str, Any] = {"input_names": [INPUT], "output_names": list(names), "opset_version": OPSET}
     if dynamo:
@@ -64,8 +83,34 @@ def to_onnx(
         source, options["external_data"] = to_program(model, sample), _large(model)
     else:
         source, options["dynamic_axes"] = model, {**inputs, **outputs}
-    with torch.no_grad(), plain_layers(), quiet():
+    with torch.no_grad(), plain_layers(), quiet(), nullcontext() if dynamo else SpelledOut():
         torch.onnx.export(source, (several(sample),), str(Path(path)), dynamo=dynamo, **options)
+
+
+def check_exported(model: object, sample: object) -> None:
+    """Raise TypeError or ValueError unless these are a module, and images that it may be called with."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a module, got {type(model).__name__}")
+    compiled = [name for name, _ in model.named_modules() if name.rpartition(".")[2] == COMPILED]
+    if compiled:
+        raise TypeError(
+            f"model must not be compiled by torch.compile: give the module that was compiled, model.{compiled[0]}"
+        )
+    check_images("sample", sample)
+
+
+def check_images(name: str, images: object) -> None:
+    """Raise TypeError or ValueError unless ``images`` is a tensor of floats ``(B, C, H, W)`` with something in it."""
+    if not isinstance(images, Tensor) or not images.is_floating_point():
+        raise TypeError(f"{name} must be a tensor of floats, got {getattr(images, 'dtype', type(images).__name__)}")
+    if images.dim() != 4 or not images.numel():
+        raise ValueError(f"{name} must be (batch, C, H, W), got {tuple(images.shape)}")
+
+
+def check_evaluation(model: nn.Module) -> None:
+    """Raise ValueError for a model in training mode; what ``torch.export`` made has none."""
+    if model.training and not isinstance(model, torch.fx.GraphModule):
+        raise ValueError("model must be in evaluation mode: call model.eval() first")
 
 
 def several(sample: Tensor) -> Tensor:
@@ -76,6 +121,24 @@ def several(sample: Tensor) -> Tensor:
 def _large(model: nn.Module) -> bool:
     tensors = (*model.parameters(), *model.buffers())
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors) > 1 << 30
+
+
+class SpelledOut(TorchFunctionMode):
+    """Within it functions that the older ONNX exporter does not know are what they are made of: RMSNorm (arXiv:1910.07467, eq. 4)."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return (_rms_norm if func in (F.rms_norm, torch.rms_norm) else func)(*args, **(kwargs or {}))
+
+
+def _rms_norm(
+    input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
+) -> Tensor:
+    axes = tuple(range(-len(normalized_shape), 0))
+    least = torch.finfo(input.dtype).eps if eps is None else eps
+    normed = input * (input.square().mean(dim=axes, keepdim=True) + least).rsqrt()
+    return normed if weight is None else normed * weight
 
 
 @contextmanager

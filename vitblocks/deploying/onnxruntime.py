@@ -56,6 +56,9 @@ class Session:
                 options.log_severity_level = 3
                 if own:
                     options.add_free_dimension_override_by_name(BATCH, self.size)
-                made = self.runtime.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
+                try:
+                    made = self.runtime.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
+                except Exception as error:  # of the runtime's own kinds
+                    raise ValueError(f"{NAME} cannot open {self.path}: {error}") from error
                 self.sessions[own] = made
             return self.sessions[own]

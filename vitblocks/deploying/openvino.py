@@ -71,7 +71,10 @@ class Session:
         return requests[own]
 
     def _compiled(self, own: bool) -> Any:
-        graph = self.core.read_model(self.path)
-        if own:
-            graph.reshape(self.size)
-        return self.core.compile_model(graph, "CPU", self.options)
+        try:
+            graph = self.core.read_model(self.path)
+            if own:
+                graph.reshape(self.size)
+            return self.core.compile_model(graph, "CPU", self.options)
+        except RuntimeError as error:
+            raise ValueError(f"{NAME} cannot open {self.path}: {error}") from error

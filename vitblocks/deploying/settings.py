@@ -27,3 +27,9 @@ class Settings:
     threads: int = 1
     int8: bool = False
     calibration: Tensor | None = None
+
+
+def check_threads(threads: object) -> None:
+    """Raise ValueError unless ``threads`` is a number above 0, or None for as many as PyTorch has."""
+    if threads is not None and (type(threads) is not int or threads < 1):
+        raise ValueError(f"threads must be a number above 0, got {threads!r}")
