@@ -77,7 +77,7 @@ def train(
     settings = Settings.of(config, given)
     result = _trained(settings, resume, tensorboard, quiet)
     if int(os.environ.get("RANK", 0)) == 0:
-        _report(settings, result, as_json)
+        _report(result, as_json)
 
 
 def _trained(settings: Settings, resume: bool, tensorboard: bool, quiet: bool) -> Result:
@@ -143,7 +143,7 @@ def _teacher(source: str, classes: int) -> torch.nn.Module:
     return made
 
 
-def _report(settings: Settings, result: Result, as_json: bool) -> None:
+def _report(result: Result, as_json: bool) -> None:
     from ..train.page import write_page
 
     page = write_page(result)

@@ -51,7 +51,7 @@ def _shared_bias(model: SimMIM) -> Table:
     copies = [
         place.removesuffix(".pairs") for place in addresses(model) if place.endswith(".attn.position_bias.bias.pairs")
     ]
-    rules = shared_bias(model, "encoder.rel_pos_bias.relative_position_bias_table", copies)
+    rules = shared_bias("encoder.rel_pos_bias.relative_position_bias_table", copies)
     index = "encoder.rel_pos_bias.relative_position_index"
     return (*rules, *(Computed(index, at=f"{copy}.pairs", function=table_index) for copy in copies[:1]))
 

@@ -18,8 +18,6 @@ from ..eva.layouts import FUSED
 from ..vit import layouts as vit
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from .model import BEiT
 
 WITH_PAIRS = Functions(
@@ -34,7 +32,7 @@ def own_bias(theirs: str, also: str = "") -> Rule:
     return Rule(theirs, ("attn.position_bias.patches.table", "attn.position_bias.pairs"), WITH_PAIRS, also=also)
 
 
-def shared_bias(model: nn.Module, theirs: str, places: list[str], also: str = "") -> tuple[Rule, ...]:
+def shared_bias(theirs: str, places: list[str], also: str = "") -> tuple[Rule, ...]:
     """The one table of theirs that all blocks share; ours are those at ``places``, one weight or copies of it."""
     if not places:
         return ()
@@ -84,7 +82,7 @@ def timm(model: BEiT) -> Table:
         Rule("{p}", "{p}"),
     )
     return (
-        *shared_bias(model, "rel_pos_bias.relative_position_bias_table", _shared_places(model)),
+        *shared_bias("rel_pos_bias.relative_position_bias_table", _shared_places(model)),
         _mask(model, "mask_token"),
         Computed("rel_pos_bias.relative_position_index"),
         Computed("blocks.{b}.attn.relative_position_index"),
@@ -120,7 +118,6 @@ def hf_beit(model: BEiT, prefix: str) -> Table:
     index = "relative_position_bias.relative_position_index"
     return (
         *shared_bias(
-            model,
             f"{prefix}encoder.relative_position_bias.{table}",
             _shared_places(model),
             also=f"{prefix}shared_position_bias.{table}",

@@ -78,7 +78,7 @@ def as_timm(name: str, make: Callable[..., CrossViT]) -> CrossViT:
 
 
 def _tower(module: Any, stage: Any, i: int) -> Any:
-    refuse_unless(len(stage.blocks) == 2, module, "depth of a branch", 0)
+    refuse_unless(len(stage.blocks) == 2, module, "depth of a branch", len(stage.blocks))
     return stage.blocks[i]
 
 

@@ -37,7 +37,7 @@ def read_timm(build: Callable[..., Model], module: Any) -> Model:
         **of_convs,
         **_stem(module, of_convs),
         **_widths(module, convs),
-        **_head(module, settings),
+        **_head(module),
         image_size=module.img_size,
         dims=dims,
         depths=[len(stage.blocks) for stage in module.stages],
@@ -152,7 +152,7 @@ def _widths(module: Any, convs: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def _head(module: Any, settings: dict[str, Any]) -> dict[str, Any]:
+def _head(module: Any) -> dict[str, Any]:
     """Classes, and the hidden width of a head that has one."""
     head = module.head
     norm = partial(timm.same_norm, module)
