@@ -110,7 +110,9 @@ Every class of the zoo, in a tiny configuration, beside the model called as it s
 - **torch.export**: `deploying.to_program`, a dynamic batch, run with other batches;
 - **AOTInductor**: a library of such a program, folded and with constant weights as `deploy` has it, run with other batches;
 - **any size**: `deploying.to_program(sizes=True)`: batch, height and width are open, run with others of each;
-- **torch.compile**: `fullgraph=True`, outputs and gradients.
+- **torch.compile**: `fullgraph=True`, outputs and gradients. The compiler traces how einops (from 0.8.2 on) reads each pattern, which is
+  most of what it takes for a model; after `torch.compiler.allow_in_graph(einops.rearrange)`, and the same for `reduce` and `repeat`, it
+  takes them for operators, with the same logits.
 
 Gradients per sample, ONNX and AOTInductor are compared in float32, all else in float64. Dropout and drop path are off, BatchNorm uses its
 running statistics. A trace, and an ONNX file made of it, has the image size of its example. A program of any size is exported at another
