@@ -34,6 +34,7 @@ from vitblocks.attention import Attend, Partition
 from vitblocks.zoo import Swin
 from vitblocks.zoo.swin import RolledWindows
 
+from ..zoo.common import einops_as_operators
 from .models import DIM, images, model_of, shaken
 from .test_folding import difference
 
@@ -146,7 +147,7 @@ def test_swin_whole() -> None:
         gradients.append(y.grad)
     assert torch.allclose(*gradients, rtol=0, atol=1e-9)
     exported = torch.export.export(folded, (x,), dynamic_shapes=({0: torch.export.Dim("batch")},)).module()
-    with torch.no_grad():
+    with torch.no_grad(), einops_as_operators():
         for other in (exported, torch.compile(folded, backend="eager", fullgraph=True), deepcopy(folded)):
             assert difference(folded, other, images(32, batch=3)) < 1e-12
 
