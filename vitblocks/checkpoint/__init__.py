@@ -34,7 +34,7 @@ A key map is a sequence of :class:`Rule` and :class:`Computed`, or a function ``
 - ``within(theirs, ours, rules)`` puts a table for one block under a prefix on both sides.
 - Transforms (:mod:`~vitblocks.checkpoint.transforms`) have a forward (theirs to ours) and an inverse: ``Concat``, ``Unsqueeze``,
   ``Permute``, ``Reshape``, ``Reorder``, ``PatchPixels``, ``Tied``, ``Compose``, ``Inverted``, and ``Functions`` for anything else; an
-  ``OnGrid`` for a table of positions that lies otherwise in theirs, so that it can be resized.
+  ``OnGrid`` for a table of positions that lies otherwise in theirs, so that it can be resized, such as ``TableFromMap``.
 - ``Computed`` declares a key of theirs that we do not hold, because it can be computed: ignored on load, computed on export.
 """
 
@@ -58,6 +58,7 @@ from .transforms import (
     Reorder,
     Reshape,
     Same,
+    TableFromMap,
     Tied,
     Transform,
     Unsqueeze,
@@ -83,6 +84,7 @@ __all__ = [
     "Reshape",
     "Rule",
     "Same",
+    "TableFromMap",
     "Tied",
     "Transform",
     "Unsqueeze",

@@ -12,6 +12,7 @@ from math import prod
 from typing import TypeAlias
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 Tensors: TypeAlias = tuple[Tensor, ...]
@@ -37,6 +38,27 @@ class OnGrid(Transform):
     def on(self, grid: tuple[int, int]) -> OnGrid:
         """The transform of a table that was made for ``grid``."""
         raise NotImplementedError(f"{type(self).__name__} must define on")
+
+
+@dataclass(frozen=True)
+class TableFromMap(OnGrid):
+    """Theirs is a map with these ``axes``, such as ``(1, C, H, W)``, ours a table ``(1, H*W, C)`` of its rows."""
+
+    grid: tuple[int, int]
+    axes: str = "b c h w"
+
+    def forward(self, theirs: Tensors) -> Tensors:
+        return tuple(rearrange(x, f"{self.axes} -> b (h w) c") for x in theirs)
+
+    def inverse(self, ours: Tensors) -> Tensors:
+        return tuple(rearrange(x, f"b (h w) c -> {self.axes}", h=self.grid[0]) for x in ours)
+
+    def grids_of(self, table: Tensor) -> list[tuple[int, int]]:
+        sizes = dict(zip(self.axes.split(), table.shape, strict=False))
+        return [(sizes["h"], sizes["w"])] if table.dim() == 4 else []
+
+    def on(self, grid: tuple[int, int]) -> TableFromMap:
+        return TableFromMap(grid, self.axes)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from ...checkpoint.block import TIMM_BLOCK
 from ...checkpoint.rules import KeyMap, Rule, Table, within
+from ...checkpoint.transforms import TableFromMap
 from ...position import LearnedPosition, TiledPosition
-from ..pit.layouts import TableFromMap
 
 if TYPE_CHECKING:
     from .model import Hiera

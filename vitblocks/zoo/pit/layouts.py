@@ -2,38 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from einops import rearrange
-from torch import Tensor
-
 from ...checkpoint.rules import KeyMap, Rule, Table
-from ...checkpoint.transforms import OnGrid, Tensors
-from ...grid import map_size
+from ...checkpoint.transforms import TableFromMap
 from ...position import LearnedPosition
 
 if TYPE_CHECKING:
     from .model import PiT
-
-
-@dataclass(frozen=True)
-class TableFromMap(OnGrid):
-    """Theirs is a map ``(1, C, H, W)``, ours a table ``(1, H*W, C)``."""
-
-    grid: tuple[int, int]
-
-    def forward(self, theirs: Tensors) -> Tensors:
-        return tuple(rearrange(x, "b c h w -> b (h w) c") for x in theirs)
-
-    def inverse(self, ours: Tensors) -> Tensors:
-        return tuple(rearrange(x, "b (h w) c -> b c h w", h=self.grid[0]) for x in ours)
-
-    def grids_of(self, table: Tensor) -> list[tuple[int, int]]:
-        return [map_size(table)] if table.dim() == 4 else []
-
-    def on(self, grid: tuple[int, int]) -> TableFromMap:
-        return TableFromMap(grid)
 
 
 def _shared(model: PiT) -> Table:

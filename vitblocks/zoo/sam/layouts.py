@@ -2,37 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from einops import rearrange
-from torch import Tensor
-
 from ...checkpoint.rules import Computed, KeyMap, Rule, Table, within
-from ...checkpoint.transforms import OnGrid, Tensors
+from ...checkpoint.transforms import TableFromMap
 from ...position import LearnedPosition
 
 if TYPE_CHECKING:
     from .model import SAMViT
-
-
-@dataclass(frozen=True)
-class TableOfRows(OnGrid):
-    """Theirs is ``(1, H, W, C)``, ours ``(1, H*W, C)``."""
-
-    grid: tuple[int, int]
-
-    def forward(self, theirs: Tensors) -> Tensors:
-        return tuple(rearrange(x, "1 h w c -> 1 (h w) c") for x in theirs)
-
-    def inverse(self, ours: Tensors) -> Tensors:
-        return tuple(rearrange(x, "1 (h w) c -> 1 h w c", h=self.grid[0]) for x in ours)
-
-    def grids_of(self, table: Tensor) -> list[tuple[int, int]]:
-        return [(table.shape[1], table.shape[2])] if table.dim() == 4 else []
-
-    def on(self, grid: tuple[int, int]) -> TableOfRows:
-        return TableOfRows(grid)
 
 
 def block(fc: str = "mlp.fc", norm: str = "norm") -> tuple[Rule, ...]:
@@ -54,7 +31,10 @@ def encoder(model: SAMViT, *, patches: str, blocks: str, necks: tuple[str, str, 
     conv1, norm1, conv2, norm2 = necks
     own = tuple(rule for rule in rules if isinstance(rule, Rule))
     return (
-        *(Rule("pos_embed", "stages.0.learned_position.table", TableOfRows(table.grid)) for table in tables),
+        *(
+            Rule("pos_embed", "stages.0.learned_position.table", TableFromMap(table.grid, "b h w c"))
+            for table in tables
+        ),
         Rule(f"{patches}.{{p}}", "embed.conv.{p}"),
         *within(f"{blocks}.{{b}}", "stages.0.blocks.{b}", own),
         Rule(f"{conv1}.weight", "stages.1.transition.conv.conv1.weight"),
