@@ -248,6 +248,20 @@ def test_errors_are_one_line(
     assert not out.exists()
 
 
+def test_export_of_a_model_that_gives_more_than_a_tensor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [
+        "from torch import nn",
+        "class Twice(nn.Module):",
+        "    def forward(self, x): return x, x",
+        "model = Twice()",
+    ]
+    (tmp_path / "twice.py").write_text("\n".join(lines))
+    output = tmp_path / "twice.pt2"
+    assert main(["export", f"{tmp_path / 'twice.py'}:model", "--size", "8", "--output", str(output)]) == 2
+    assert capsys.readouterr().err == "vitblocks: the model must give one tensor, got a tuple\n"
+    assert not output.exists()
+
+
 def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     commands = [

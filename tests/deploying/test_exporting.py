@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.zoo.tiny import TINY
-from vitblocks import RMSNorm
+from vitblocks import RMSNorm, deploy
 from vitblocks.deploying import to_onnx, to_program
 from vitblocks.deploying.exporting import SpelledOut
 
@@ -78,3 +78,16 @@ def test_rms_norm_spelled_out(dtype: torch.dtype, eps: float | None) -> None:
         with SpelledOut():
             found = F.rms_norm(x, (3, 4), eps=eps, **options)
         torch.testing.assert_close(found, F.rms_norm(x, (3, 4), eps=eps, **options))
+
+
+def test_weights_beside_the_file_are_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the exporter does beyond 2 GB: a deployed model is saved as one file."""
+    pytest.importorskip("onnxruntime")
+
+    def in_two(model: nn.Module, sample: Tensor, path: Path, **options: Any) -> None:
+        for file in (path, path.with_suffix(".data")):
+            file.write_bytes(b"weights")
+
+    monkeypatch.setattr("vitblocks.deploying.onnxruntime.to_onnx", in_two)
+    with pytest.raises(ValueError, match="more weights than the 2 GB that one ONNX file holds"):
+        deploy(model(), SAMPLE, "onnxruntime")

@@ -16,7 +16,7 @@ from ..checkpoint import export as exported, save_pretrained
 from ..checkpoint.files import write_whole
 from ..checkpoint.tensor_file import write_tensors
 from ..deploying import to_onnx, to_program
-from ..deploying.exporting import INPUT
+from ..deploying.exporting import INPUT, require_one_file
 from ..extras import missing
 from ..folding import fold
 from ..inspect.summary import image_channels
@@ -149,6 +149,8 @@ def export(
     sample = sample_for(model, size)
     with torch.no_grad():
         expected = model(sample)
+    if not isinstance(expected, torch.Tensor):
+        raise TypeError(f"the model must give one tensor, got a {type(expected).__name__}")
     made = fold(model, sample).model if folded else model
     difference = _onnx(made, sample, output, expected) if kind == ".onnx" else _program(made, sample, output, expected)
     say(
@@ -166,6 +168,7 @@ def _onnx(model: torch.nn.Module, sample: torch.Tensor, output: Path, expected: 
     with TemporaryDirectory() as folder:
         made = Path(folder) / output.name
         to_onnx(model, sample, made)
+        require_one_file(made)
         session = onnxruntime.InferenceSession(str(made), providers=["CPUExecutionProvider"])
         difference = float((torch.from_numpy(session.run(None, {INPUT: sample.numpy()})[0]) - expected).abs().max())
         write_whole(output, [made.read_bytes()])

@@ -113,6 +113,15 @@ def check_evaluation(model: nn.Module) -> None:
         raise ValueError("model must be in evaluation mode: call model.eval() first")
 
 
+def require_one_file(path: Path) -> None:
+    """Raise ValueError where an ONNX file, alone in its folder until now, has weights in files beside it: those beyond 2 GB."""
+    if any(other != path for other in path.parent.iterdir()):
+        raise ValueError(
+            "model has more weights than the 2 GB that one ONNX file holds: deploy it in another runtime, or write its files by "
+            "vitblocks.deploying.to_onnx"
+        )
+
+
 def several(sample: Tensor) -> Tensor:
     """At least two images: exporters take a size of 1 for a constant."""
     return sample if sample.shape[0] > 1 else sample.repeat(2, 1, 1, 1)

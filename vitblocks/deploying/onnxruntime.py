@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..extras import needed
 from .calibrating import quantized
-from .exporting import BATCH, INPUT, to_onnx
+from .exporting import BATCH, INPUT, require_one_file, to_onnx
 from .settings import Settings
 
 NAME = "onnxruntime"
@@ -25,6 +25,7 @@ FILES: tuple[str, ...] = ("model.onnx",)
 def write(model: nn.Module, sample: Tensor, folder: Path, settings: Settings) -> None:
     path = folder / FILES[0]
     to_onnx(model, sample, path, names=settings.names)
+    require_one_file(path)
     if settings.calibration is not None:
         onnx = needed("onnx", "int8 in onnxruntime")
         onnx.save(quantized(onnx.load(path), settings.calibration, INPUT, NAME), path)
