@@ -98,6 +98,24 @@ def test_what_was_put_in_for_dropout_is_kept(make: Callable[[], nn.Module], name
         assert relative_error(folded(images()), model(images())) < 1e-9
 
 
+class AsksForTheRate(nn.Module):
+    """As attention of other packages does, for ``F.scaled_dot_product_attention``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(0.25)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.drop(image) * (1 - self.drop.p)
+
+
+def test_the_rate_of_dropout_that_is_left_out_can_be_asked_for() -> None:
+    model = AsksForTheRate().eval()
+    folded, report = fold(model, images())
+    assert report.counts == {"dropout left out": 1}
+    assert torch.equal(folded(images()), model(images()))
+
+
 def test_a_hook_between_a_convolution_and_its_norm() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Identity(), nn.BatchNorm2d(4), nn.ReLU()).double().eval()
     model[1].register_forward_hook(lambda _, __, output: output.square())

@@ -36,8 +36,17 @@ def leave_out_dropout(model: nn.Module, owners: Owners) -> Iterator[Fold]:
     for module in list(model.modules()):
         for name, inner in list(module.named_children()):
             if type(inner) is not nn.Identity and is_idle(inner) and owners.alone(inner):
-                _replace(module, name, nn.Identity())
+                _replace(module, name, _idle_as(inner))
                 yield Fold("dropout left out", owners.name(inner), owners.name(module))
+
+
+def _idle_as(module: nn.Module) -> nn.Identity:
+    """An Identity with the settings of a module, such as the rate of dropout: forwards of other packages ask for them."""
+    idle = nn.Identity()
+    for name, value in vars(module).items():
+        if not name.startswith("_"):
+            setattr(idle, name, value)
+    return idle
 
 
 def bias_of_keys(model: nn.Module, owners: Owners) -> Iterator[Fold]:
