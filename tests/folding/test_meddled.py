@@ -27,6 +27,7 @@ from vitblocks import (
     fold,
 )
 from vitblocks.folding.report import relative_error
+from vitblocks.grid import Grid
 
 
 def attentive() -> nn.Module:
@@ -88,13 +89,28 @@ class Louder(nn.Dropout):
 
 
 @pytest.mark.parametrize("make", [Louder, nn.Tanh])
-@pytest.mark.parametrize("name", ["attn.dropout", "mlp.dropout1", "mlp.dropout2"])
+@pytest.mark.parametrize("name", ["attn.dropout", "mlp.dropout1", "mlp.dropout2", "shortcut1.drop_path"])
 def test_what_was_put_in_for_dropout_is_kept(make: Callable[[], nn.Module], name: str) -> None:
     model = attentive()
     parent, _, last = f"stages.0.layers.0.{name}".rpartition(".")
     setattr(model.get_submodule(parent), last, make().eval())
     with torch.no_grad():
         folded = fold(model, images(), outputs="logits").model
+        assert relative_error(folded(images()), model(images())) < 1e-9
+
+
+class Adds(nn.Module):
+    """What an attention takes for rotary positions, and is none."""
+
+    def forward(self, q: Tensor, k: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+        return q + 1.0, k.square()
+
+
+def test_rotary_parts_of_ones_own_may_do_more_than_turn() -> None:
+    model = model_of(Block(DIM, GlobalAttention(DIM, 2, rotary=Adds()), Mlp(DIM)))
+    folded, report = fold(model, images())
+    assert "queries, keys and values by a product each" in report.counts
+    with torch.no_grad():
         assert relative_error(folded(images()), model(images())) < 1e-9
 
 

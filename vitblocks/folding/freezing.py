@@ -111,6 +111,11 @@ class FrozenRotary(nn.Module):
         return f"{self.kind} for {self.calls}"
 
 
+def only_turns(rotary: nn.Module | None) -> bool:
+    """Whether a rotary part is none, or turns queries and keys, which leaves factors what they are: one of somebody's own may do more."""
+    return rotary is None or behaves_as(rotary, Rotary2d) or behaves_as(rotary, FrozenRotary)
+
+
 def is_position(parent: nn.Module, name: str) -> bool:
     """Whether the child of this name is a part that can be frozen."""
     if name == "position_bias" and isinstance(parent, Attention):

@@ -14,12 +14,11 @@ from ..attention.base import reads_queries, split_heads
 from ..contract import called
 from ..grid import Grid
 from ..model import Model, Stage
-from ..position import Rotary2d
 from ..prefix import join_prefix, require_prefix
 from .affine import Affine, factor, follow, precede
 from .branches import Branch, branches, each_alike
 from .declared import behaves_as
-from .freezing import FrozenRotary
+from .freezing import only_turns
 from .owners import Owners, hooked
 from .projections import linears_of, taken_apart
 from .reading import alike, known, sole_linear
@@ -172,8 +171,7 @@ def _read_attention(attn: nn.Module, count: int | None) -> ReadAttention | None:
     """The attention for the first tokens alone; None where it is not of all tokens, by softmax."""
     if not (behaves_as(attn, GlobalAttention) or behaves_as(attn, ClassAttention)):
         return None
-    rotary = getattr(attn, "rotary", None)
-    turned = rotary is None or behaves_as(rotary, Rotary2d) or behaves_as(rotary, FrozenRotary)
+    turned = only_turns(getattr(attn, "rotary", None))
     proj, linears = sole_linear(attn.proj), linears_of(attn)
     plain = behaves_as(attn.attend, SoftmaxAttend) and turned and not reads_queries(attn.position_bias)
     return None if proj is None or linears is None or not plain else ReadAttention(attn, linears, proj, count)

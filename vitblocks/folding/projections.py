@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..attention.base import Attention, reads_queries
 from .affine import Affine, precede
 from .declared import child, declared
+from .freezing import only_turns
 from .owners import Owners
 from .reading import known, sole_linear
 from .report import Fold
@@ -80,7 +81,8 @@ def _split(attn: Attention, name: str, linear: Any) -> Iterator[tuple[str, nn.Li
 def _leave_out(attn: Attention, linears: dict[str, nn.Linear]) -> None:
     """Take the factor of the logits into the queries, and biases out of keys and values, where the Attend allows it."""
     normed = getattr(attn, "qk_norm", None) is not None
-    if known(attn.attend, "softmaxed") and not normed and not reads_queries(attn.position_bias):
+    plain = not normed and only_turns(getattr(attn, "rotary", None)) and not reads_queries(attn.position_bias)
+    if known(attn.attend, "softmaxed") and plain:
         scale = attn.attend.factor(linears["q"].weight.new_empty(0, attn.head_dim))
         attn.attend.scale = 1.0
         for parameter in linears["q"].parameters():

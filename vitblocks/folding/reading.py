@@ -33,7 +33,7 @@ def is_idle(module: nn.Module | None) -> bool:
 def _meddled_with(module: nn.Module) -> bool:
     """Whether something is done between the children of a part that it says nothing of: by a hook, or by what was put in for dropout."""
     return any(
-        hooked(inner) or (name.startswith("dropout") and not is_idle(inner)) for name, inner in module.named_children()
+        hooked(inner) or (name.startswith("drop") and not is_idle(inner)) for name, inner in module.named_children()
     )
 
 
@@ -88,7 +88,7 @@ def alike(layer: nn.Module | None) -> bool:
     if behaves_as(layer, nn.LayerNorm) or behaves_as(layer, nn.RMSNorm):
         return len(layer.normalized_shape) == 1
     if behaves_as(layer, Shortcut):
-        return is_idle(layer.scale) or behaves_as(layer.scale, LayerScale)
+        return is_idle(layer.drop_path) and (is_idle(layer.scale) or behaves_as(layer.scale, LayerScale))
     return bool(known(layer, "per_token"))
 
 
