@@ -267,6 +267,7 @@ CASES: list[Any] = [
     pytest.param("compile", {"dtype": torch.bfloat16}, marks=pytest.mark.slow),
     pytest.param("compile", {"int8": True}, marks=pytest.mark.slow),
     pytest.param("aot_inductor", {}, marks=pytest.mark.slow),
+    pytest.param("aot_inductor", {"dtype": torch.bfloat16}, marks=pytest.mark.slow),
     pytest.param("aot_inductor", {"int8": True}, marks=pytest.mark.slow),
 ]
 
