@@ -30,6 +30,7 @@ CPU = {
     "two threads, inference": ("two threads", "inference"),
     "two threads, training": ("two threads", "training"),
     "one thread, inference, 1 image": ("one image", "one thread"),
+    "two threads, inference, 1 image": ("one image", "two threads"),
 }
 """Columns of docs/results/cpu.md: the head of their table's first column, and their own. With 8 images, if nothing else is said."""
 DRAWN = list(CPU)[:4]
