@@ -29,11 +29,43 @@ def absent() -> list[str]:
     return [name for name in ("timm", "transformers", "peft", "torchao", "nncf") if find_spec(name) is None]
 
 
+DECIMAL = re.compile(r"\d+\.\d+(?:e[+-]\d+)?%?")
+
+
 def same(shown: str, printed: str) -> bool:
-    """Whether a block printed what the page shows; ``...``, with the room around it, stands for numbers that depend on the machine."""
+    """Whether a block printed what the page shows.
+
+    ``...``, with the room around it, stands for numbers that depend on the machine. Decimals may differ as another processor's do.
+    """
     assert shown.strip(" .\n"), "nothing is shown"
-    pattern = re.sub(r"(?:\\ )*\\\.\\\.\\\.(?:\\ )*", ".*", re.escape(shown))
-    return re.fullmatch(pattern, printed) is not None or printed == shown
+    if printed == shown:
+        return True
+    pattern = re.sub(r"(?:\\ )*\\\.\\\.\\\.(?:\\ )*", ".*", re.escape(DECIMAL.sub("<decimal>", shown)))
+    found = re.fullmatch(pattern.replace("<decimal>", f"({DECIMAL.pattern})"), printed)
+    return found is not None and all(map(near, DECIMAL.findall(shown), found.groups()))
+
+
+def near(shown: str, printed: str) -> bool:
+    """Within 2 of the last digit or a twentieth, percentages within 15 points (answers of few images); an error of 0 stays below 1e-6."""
+    if shown.endswith("%") != printed.endswith("%"):
+        return False
+    expected, value = (float(text.rstrip("%")) for text in (shown, printed))
+    if shown.endswith("%"):
+        return abs(value - expected) <= 15
+    mantissa, _, power = shown.partition("e")
+    if power and expected == 0:
+        return value < 1e-6
+    last = 10.0 ** (int(power or 0) - len(mantissa.partition(".")[2]))
+    return abs(value - expected) <= max(2.001 * last, 0.05 * abs(expected))
+
+
+def test_shown_and_printed() -> None:
+    assert same("drift 0.084, of 37.5% at 1.2e-07\n", "drift 0.082, of 43.8% at 1.3e-07\n")
+    assert same("off by 0.0e+00, in ... ms\n", "off by 3.1e-07, in 12 ms\n")
+    for printed in ("drift 0.184\n", "drift 0.084 more\n", "drift 84\n", "swap 0.084\n"):
+        assert not same("drift 0.084\n", printed)
+    assert not same("off by 0.0e+00\n", "off by 2.0e-03\n")
+    assert not same("3 layers, 0.5\n", "4 layers, 0.5\n")
 
 
 def targets(page: Path, kind: str) -> list[Path]:
